@@ -1,5 +1,6 @@
 //! Endpoints as production has them: TLS, health, balancing, HTTP/2, gRPC.
 
+mod health;
 mod tls;
 
 use std::net::SocketAddr;

@@ -259,6 +259,11 @@ fn origin_row(fault: &OriginFault) -> (StatusCode, Outcome, Cow<'static, str>) {
             (S::SERVICE_UNAVAILABLE, Outcome::OriginConnect, "The upstream cannot be reached. Try again.".into())
         }
         OriginFault::Connect => (S::BAD_GATEWAY, Outcome::OriginConnect, "The upstream cannot be reached.".into()),
+        OriginFault::ConnectTimeout => (
+            S::GATEWAY_TIMEOUT,
+            Outcome::OriginConnectTimeout,
+            "The upstream did not accept the connection in time.".into(),
+        ),
         OriginFault::Tls(_) => {
             (S::BAD_GATEWAY, Outcome::OriginTls, "The TLS connection to the upstream failed.".into())
         }

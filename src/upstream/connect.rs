@@ -1,5 +1,6 @@
 //! Opens connections to endpoints.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -72,6 +73,14 @@ impl EndpointSpec {
         let tls = tls.zip(endpoint.tls.as_ref());
         let tls = tls.map(|(tls, name)| (tls.clone(), tls.server_name().unwrap_or(name).clone()));
         EndpointSpec { host, authority: endpoint.authority.clone(), location, tls }
+    }
+
+    /// Its name in logs and metrics: `host:port`, or the path of a Unix socket.
+    pub fn title(&self) -> Cow<'_, str> {
+        match &self.location {
+            EndpointLocation::Tcp(_) => self.authority.as_str().into(),
+            EndpointLocation::Unix(path) => format!("unix:{}", path.display()).into(),
+        }
     }
 
     /// The addresses of the host name; `None` for a Unix socket.

@@ -24,21 +24,6 @@ pub struct Lease {
     reused: bool,
 }
 
-/// A request that got no response.
-pub struct SendFault {
-    /// The unchanged request, if it can be sent again without repeating an effect.
-    pub again: Option<Box<Request<OutgoingBody>>>,
-    /// What went wrong.
-    pub cause: OriginFault,
-}
-
-impl SendFault {
-    /// A failed request that must not be sent again.
-    pub fn new(cause: OriginFault) -> SendFault {
-        SendFault { again: None, cause }
-    }
-}
-
 impl Lease {
     pub(super) fn new(connection: Box<Connection>, home: &Rc<EndpointPool>, reused: bool) -> Lease {
         Lease { connection: Some(connection), home: Rc::downgrade(home), reused }
@@ -57,14 +42,14 @@ impl Lease {
     }
 
     /// Sends the request. Ready with the head of the response; [`Lease::poll_body`] reads the response body.
-    pub fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<()>, SendFault>> {
+    pub fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<()>, OriginFault>> {
         let Some(connection) = &mut self.connection else {
-            return Poll::Ready(Err(SendFault::new(OriginFault::Reset)));
+            return Poll::Ready(Err(OriginFault::Reset));
         };
         let answer = connection.poll_answer(cx);
         match &answer {
-            Poll::Ready(Err(SendFault { cause: OriginFault::BadResponse(bad), .. })) => self.log_invalid(bad),
-            Poll::Ready(Err(SendFault { cause: OriginFault::Tls(fault), .. })) => {
+            Poll::Ready(Err(OriginFault::BadResponse(bad))) => self.log_invalid(bad),
+            Poll::Ready(Err(OriginFault::Tls(fault))) => {
                 if let Some(home) = self.home.upgrade() {
                     home.log_tls(fault);
                 }
@@ -72,6 +57,16 @@ impl Lease {
             _ => {}
         }
         answer
+    }
+
+    /// Whether no byte of a response has arrived.
+    pub fn is_unanswered(&self) -> bool {
+        self.connection.as_ref().is_none_or(|connection| connection.is_unanswered())
+    }
+
+    /// Takes the request back after a fault, unchanged, if sending it again cannot repeat an effect.
+    pub fn take_back(&mut self) -> Option<Box<Request<OutgoingBody>>> {
+        self.connection.as_mut().and_then(|connection| connection.take_back())
     }
 
     /// The next piece of the response body, or its trailers; `None` at the end.

@@ -4,12 +4,16 @@
 //! request on it. A connection returns to its pool only if both bodies have ended cleanly; otherwise it closes.
 
 mod addresses;
+mod balance;
 mod body;
 mod connect;
 mod connection;
 mod lease;
+mod health;
 mod pace;
 mod pool;
+mod pools;
+mod probe;
 mod race;
 mod sending;
 mod spool;
@@ -20,8 +24,11 @@ mod tls;
 pub use addresses::{Addresses, Resolver};
 pub use body::{BodyFault, OutgoingBody, RequestBody};
 pub use connect::{EndpointLocation, EndpointSpec};
-pub use lease::{Lease, SendFault, Tunneled};
-pub use pool::{EndpointPool, PoolLimits, UpstreamPools};
+pub use health::{Health, Standing};
+pub use lease::{Lease, Tunneled};
+pub use pool::{EndpointPool, PoolLimits};
+pub use pools::{Queue, Rules, UpstreamPools};
+pub use probe::{ProbeFault, probe};
 pub use sending::is_repeatable;
 pub use spool::{Gathering, IN_MEMORY, Spool};
 pub use tally::{EndpointTally, Reachability};
@@ -36,6 +43,8 @@ pub enum OriginFault {
     Unresolved,
     /// No connection could be opened.
     Connect,
+    /// No connection was opened in time.
+    ConnectTimeout,
     /// The TLS handshake failed, or the TLS connection broke.
     Tls(TlsFault),
     /// No connection became free in time, or too many requests are waiting already.
@@ -46,4 +55,25 @@ pub enum OriginFault {
     BadResponse(BadAnswer),
     /// The response did not begin in time.
     Timeout,
+}
+
+impl OriginFault {
+    /// Whether it counts against the endpoint.
+    fn is_of_endpoint(&self) -> bool {
+        !matches!(self, OriginFault::Unresolved | OriginFault::Overloaded)
+    }
+
+    /// One word, for the log.
+    fn word(&self) -> &'static str {
+        match self {
+            OriginFault::Unresolved => "unresolved",
+            OriginFault::Connect => "connect",
+            OriginFault::ConnectTimeout => "connect_timeout",
+            OriginFault::Tls(_) => "tls",
+            OriginFault::Overloaded => "overloaded",
+            OriginFault::Reset => "reset",
+            OriginFault::BadResponse(_) => "bad_response",
+            OriginFault::Timeout => "timeout",
+        }
+    }
 }

@@ -10,11 +10,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::connect::{ConnectFault, EndpointSpec, connect};
 use super::connection::Connection;
+use super::pools::Queue;
 use super::{EndpointTally, Lease, OriginFault, TlsFault};
 use crate::http1::{self, BadAnswer};
 use crate::limits::LogLimiter;
@@ -31,8 +31,8 @@ pub struct EndpointPool {
     idle: RefCell<VecDeque<Idle>>,
     /// How many connections are open or being opened.
     open: Cell<usize>,
-    waiting: Cell<usize>,
-    freed: Notify,
+    /// Notified when a place becomes free.
+    queue: Rc<Queue>,
     bad_answers: LogLimiter,
 }
 
@@ -55,8 +55,13 @@ struct Idle {
 }
 
 impl EndpointPool {
-    /// An empty pool, which counts its connections in `tally`.
-    pub fn new(spec: Arc<EndpointSpec>, limits: PoolLimits, tally: Arc<EndpointTally>) -> Rc<EndpointPool> {
+    /// An empty pool, which counts its connections in `tally`. `queue` is that of its upstream.
+    pub fn new(
+        spec: Arc<EndpointSpec>,
+        limits: PoolLimits,
+        tally: Arc<EndpointTally>,
+        queue: Rc<Queue>,
+    ) -> Rc<EndpointPool> {
         Rc::new(EndpointPool {
             spec,
             limits: Cell::new(limits),
@@ -65,8 +70,7 @@ impl EndpointPool {
             tally,
             idle: RefCell::default(),
             open: Cell::new(0),
-            waiting: Cell::new(0),
-            freed: Notify::new(),
+            queue,
             bad_answers: LogLimiter::default(),
         })
     }
@@ -76,10 +80,15 @@ impl EndpointPool {
         &self.spec
     }
 
+    /// Its state, which all workers share.
+    pub(super) fn tally(&self) -> &EndpointTally {
+        &self.tally
+    }
+
     /// Changes the limits; connections beyond them end with their request.
     pub fn set_limits(&self, limits: PoolLimits) {
         self.limits.set(limits);
-        self.freed.notify_waiters();
+        self.queue.freed.notify_waiters();
     }
 
     /// Closes the unused connections, and each other one after its request.
@@ -89,9 +98,15 @@ impl EndpointPool {
         unused.iter().for_each(|_| self.lost_one());
     }
 
-    /// How many connections serve a request or are being opened.
-    pub fn busy(&self) -> usize {
-        self.open.get().saturating_sub(self.idle.borrow().len())
+    /// How many connections serve a request or are being opened, as a number that can be divided by a weight.
+    pub(super) fn load(&self) -> u64 {
+        let busy = self.open.get().saturating_sub(self.idle.borrow().len());
+        u64::try_from(busy).unwrap_or(u64::MAX >> 20) << 20
+    }
+
+    /// Whether a request could begin now.
+    pub(super) fn has_room(&self) -> bool {
+        self.open.get() < self.limits.get().connections || !self.idle.borrow().is_empty()
     }
 
     /// Leases an idle connection, if there is one. `certainly` is for a request that must not be sent twice: the socket
@@ -100,38 +115,20 @@ impl EndpointPool {
         self.warm(certainly).map(|connection| Lease::new(connection, self, true))
     }
 
-    /// Leases a connection: an idle one, a new one, or the next one that is returned.
-    ///
-    /// `fresh` asks for a new one even if there is an idle one; `certainly` as in [`EndpointPool::lease_warm`]. The
-    /// future can be dropped at any time.
+    /// Opens a connection and leases it. The future can be dropped at any time.
     ///
     /// # Errors
-    /// [`OriginFault::Unresolved`] while the host name is unresolved, [`OriginFault::Connect`] if no connection can be
-    /// opened, [`OriginFault::Overloaded`] if none becomes free in time or too many requests wait already.
-    pub async fn lease(self: &Rc<Self>, fresh: bool, certainly: bool) -> Result<Lease, OriginFault> {
-        if let (false, Some(lease)) = (fresh, self.lease_warm(certainly)) {
-            return Ok(lease);
-        }
+    /// [`OriginFault::Unresolved`] while the host name is unresolved, [`OriginFault::Overloaded`] if there is no room,
+    /// [`OriginFault::Connect`], [`OriginFault::ConnectTimeout`] or [`OriginFault::Tls`] if none can be opened.
+    pub async fn lease_new(self: &Rc<Self>) -> Result<Lease, OriginFault> {
         if !self.spec.is_known() {
-            self.tally.refused(&self.spec.authority, &"its host name could not be resolved");
+            self.tally.refused(&self.spec.title(), &"its host name could not be resolved");
             return Err(OriginFault::Unresolved);
         }
-        let deadline = Instant::now() + self.limits.get().connect;
-        loop {
-            if self.open.get() < self.limits.get().connections {
-                return self.connect(deadline).await;
-            }
-            if self.waiting.get() >= self.limits.get().connections {
-                return Err(OriginFault::Overloaded);
-            }
-            let place = Count::enter(&self.waiting);
-            let freed = timeout_at(deadline, self.freed.notified()).await;
-            drop(place);
-            freed.map_err(|_| OriginFault::Overloaded)?;
-            if let Some(lease) = self.lease_warm(certainly) {
-                return Ok(lease);
-            }
+        if self.open.get() >= self.limits.get().connections {
+            return Err(OriginFault::Overloaded);
         }
+        self.connect(Instant::now() + self.limits.get().connect).await
     }
 
     /// Closes connections that were unused for the idle time, and removes those that the endpoint has closed.
@@ -167,14 +164,14 @@ impl EndpointPool {
             return self.lost_one();
         }
         self.idle.borrow_mut().push_back(Idle { connection, since: Instant::now() });
-        self.freed.notify_one();
+        self.queue.freed.notify_one();
     }
 
     /// Logs an invalid response of the endpoint, at a limited rate; the access log has the cause of each. A response
     /// that ends early is not logged: that happens whenever an endpoint is stopped.
     pub(super) fn log_invalid(&self, bad: &BadAnswer) {
         if *bad != BadAnswer::Cut && self.bad_answers.is_due(Instant::now().into_std()) {
-            let (endpoint, cause) = (&self.spec.authority, bad.word());
+            let (endpoint, cause) = (&*self.spec.title(), bad.word());
             tracing::warn!(endpoint, cause, error = %bad, "invalid response from the endpoint");
         }
     }
@@ -182,7 +179,7 @@ impl EndpointPool {
     /// Logs that TLS broke on an open connection, at a limited rate.
     pub(super) fn log_tls(&self, fault: &TlsFault) {
         if self.bad_answers.is_due(Instant::now().into_std()) {
-            let (endpoint, error, mend) = (&self.spec.authority, &fault.what, fault.mend);
+            let (endpoint, error, mend) = (&*self.spec.title(), &fault.what, fault.mend);
             tracing::warn!(code = "endpoint_tls", endpoint, error, mend, "the endpoint ended the TLS connection");
         }
     }
@@ -190,7 +187,7 @@ impl EndpointPool {
     pub(super) fn lost_one(&self) {
         self.open.set(self.open.get().saturating_sub(1));
         self.tally.lost();
-        self.freed.notify_one();
+        self.queue.freed.notify_one();
     }
 
     /// The most recently used connection that is still open.
@@ -210,21 +207,24 @@ impl EndpointPool {
         let connection = match connect(&self.spec, deadline).await {
             Ok(stream) => Box::new(Connection::new(stream, self.limits.get().answers, version)),
             Err(fault) => {
-                self.freed.notify_one();
+                self.queue.freed.notify_one();
                 return Err(match fault {
                     ConnectFault::Tls(error) => {
                         let fault = TlsFault::of(&error);
-                        self.tally.distrusted(&self.spec.authority, &fault);
+                        self.tally.distrusted(&self.spec.title(), &fault);
                         OriginFault::Tls(fault)
                     }
                     fault => {
-                        self.tally.refused(&self.spec.authority, &fault);
-                        OriginFault::Connect
+                        self.tally.refused(&self.spec.title(), &fault);
+                        match fault {
+                            ConnectFault::Late { .. } => OriginFault::ConnectTimeout,
+                            _ => OriginFault::Connect,
+                        }
                     }
                 });
             }
         };
-        self.tally.made(&self.spec.authority);
+        self.tally.made(&self.spec.title());
         // From here on the lease owns the place.
         place.stay();
         Ok(Lease::new(connection, self, false))
@@ -232,15 +232,15 @@ impl EndpointPool {
 }
 
 /// Increments a counter until it is dropped.
-struct Count<'a>(Option<&'a Cell<usize>>);
+pub(super) struct Count<'a>(Option<&'a Cell<usize>>);
 
 impl<'a> Count<'a> {
-    fn enter(counter: &'a Cell<usize>) -> Count<'a> {
+    pub(super) fn enter(counter: &'a Cell<usize>) -> Count<'a> {
         counter.set(counter.get() + 1);
         Count(Some(counter))
     }
 
-    fn stay(mut self) {
+    pub(super) fn stay(mut self) {
         self.0 = None;
     }
 }
@@ -250,62 +250,5 @@ impl Drop for Count<'_> {
         if let Some(counter) = self.0 {
             counter.set(counter.get().saturating_sub(1));
         }
-    }
-}
-
-/// The pools of one upstream in one worker.
-pub struct UpstreamPools {
-    endpoints: Vec<Rc<EndpointPool>>,
-    next: Cell<usize>,
-    retry: bool,
-}
-
-impl UpstreamPools {
-    /// Pools for these endpoints, of which there must be at least one.
-    pub fn new(endpoints: Vec<Rc<EndpointPool>>, retry: bool) -> UpstreamPools {
-        UpstreamPools { endpoints, next: Cell::new(0), retry }
-    }
-
-    /// Whether a request that was certainly not processed may be sent once more.
-    pub fn retries(&self) -> bool {
-        self.retry
-    }
-
-    /// The endpoint with the fewest requests in flight among those whose host name is resolved; equal ones take turns.
-    /// `None` only without endpoints.
-    pub fn choose(&self) -> Option<&Rc<EndpointPool>> {
-        match self.endpoints.as_slice() {
-            [only] => Some(only),
-            many => {
-                let turn = self.next.get();
-                self.next.set(turn.wrapping_add(1));
-                let count = many.len().max(1);
-                many.iter()
-                    .cycle()
-                    .skip(turn % count)
-                    .take(count)
-                    .min_by_key(|pool| (!pool.spec.is_known(), pool.busy()))
-            }
-        }
-    }
-
-    /// The pool of this endpoint.
-    pub fn of(&self, spec: &EndpointSpec) -> Option<&Rc<EndpointPool>> {
-        self.endpoints.iter().find(|pool| *pool.spec == *spec)
-    }
-
-    /// The pools of all endpoints.
-    pub fn all(&self) -> impl Iterator<Item = &Rc<EndpointPool>> {
-        self.endpoints.iter()
-    }
-
-    /// The worker's tick.
-    pub fn sweep(&self, now: Instant) {
-        self.endpoints.iter().for_each(|pool| pool.sweep(now));
-    }
-
-    /// The endpoints other than `tried`, for a request that was not sent.
-    pub fn others(&self, tried: &Rc<EndpointPool>) -> impl Iterator<Item = &Rc<EndpointPool>> {
-        self.endpoints.iter().filter(|pool| !Rc::ptr_eq(pool, tried))
     }
 }

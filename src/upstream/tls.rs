@@ -111,7 +111,8 @@ fn mend(error: &io::Error) -> &'static str {
             C::NotValidForName | C::NotValidForNameContext { .. } => {
                 "set `tls.server_name` of the upstream to a name in the endpoint's certificate"
             }
-            C::UnknownIssuer => {
+            // An issuer of the same name has another key.
+            C::UnknownIssuer | C::BadSignature => {
                 "set `tls.ca_file` of the upstream to the CA that issued the endpoint's certificate, and let the \
                  endpoint send its whole chain"
             }

@@ -68,7 +68,7 @@ async fn a_certificate_that_is_not_trusted_is_a_bad_gateway_with_its_cause_in_th
             "renew the certificate of the endpoint",
         ),
         (authority.issue("elsewhere", &["elsewhere.test"]), "", "not valid for name", "tls.server_name"),
-        (other.issue("foreign", &["localhost"]), "", "UnknownIssuer", "tls.ca_file"),
+        (other.issue("foreign", &["localhost"]), "", "invalid peer certificate", "tls.ca_file"),
     ];
     for (certificate, more, what, mend) in &cases {
         let nginx = nginx(certificate, more).await;
@@ -101,7 +101,7 @@ async fn a_certificate_that_is_not_trusted_is_a_bad_gateway_with_its_cause_in_th
 #[tokio::test]
 async fn the_server_name_and_the_ca_file_say_what_is_trusted() {
     let authority = Authority::new();
-    let nginx = nginx(&authority.issue("elsewhere", &["elsewhere.test"]), "").await;
+    let nginx = nginx(&authority.issue("elsewhere", &["elsewhere.test"]), "ssl_protocols TLSv1.3;").await;
     let name = ServerName::try_from("elsewhere.test").unwrap();
     let tls = UpstreamTls { server_name: Some(name), tls12: false, ..authority.trusted() };
     let gateway = gateway_before(nginx.address(), &tls).await;
