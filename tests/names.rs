@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use socket2::{Domain, Socket, Type};
-use tokengate::config::settings::{Endpoint, EndpointAddress};
+use tokengate::config::settings::{Endpoint, EndpointAddress, Protocol};
 use tokengate::http1;
 use tokengate::upstream::{Addresses, EndpointLocation, EndpointPool, EndpointSpec, PoolLimits, Resolver};
 
@@ -53,6 +53,7 @@ async fn an_endpoint_is_reached_at_the_first_address_that_responds() {
             authority: "two.test:80".to_owned(),
             location: EndpointLocation::Tcp(Addresses::known("two.test", 80, addresses)),
             tls: None,
+            protocol: Protocol::Http1,
         };
         let limits = PoolLimits { connections: 10, idle: AMPLE, connect: Duration::from_secs(5), answers: ANSWERS };
         let pool = EndpointPool::new(Arc::new(spec), limits, Arc::default(), Rc::default());

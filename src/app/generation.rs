@@ -241,9 +241,9 @@ fn pages(settings: &Settings, issuer: Option<&IssuerHandle>) -> Option<PagesEndp
 
 /// An upstream whose names are not resolved.
 fn unconnected(upstream: &settings::Upstream) -> Result<UpstreamSpec, StartError> {
-    let tls = upstream.tls.as_ref().map(ClientTls::new).transpose()?;
+    let tls = upstream.tls.as_ref().map(|tls| ClientTls::new(tls, upstream.protocol)).transpose()?;
     let member = |endpoint: &settings::Endpoint| Member {
-        spec: Arc::new(EndpointSpec::of(endpoint, tls.as_ref())),
+        spec: Arc::new(EndpointSpec::of(endpoint, tls.as_ref(), upstream.protocol)),
         tally: Arc::default(),
         weight: endpoint.weight,
     };
@@ -263,13 +263,13 @@ async fn upstreams(
     for upstream in &settings.upstreams {
         let old = before.and_then(|old| old.generation.upstreams.iter().find(|old| old.settings.name == upstream.name));
         let tls = upstream.tls.as_ref().map(|tls| {
-            let of_old = old.and_then(UpstreamSpec::tls).filter(|old| old.is_of(tls));
-            of_old.map_or_else(|| ClientTls::new(tls), |old| Ok(old.clone()))
+            let of_old = old.and_then(UpstreamSpec::tls).filter(|old| old.is_of(tls, upstream.protocol));
+            of_old.map_or_else(|| ClientTls::new(tls, upstream.protocol), |old| Ok(old.clone()))
         });
         let tls = tls.transpose()?;
         let mut members = Vec::new();
         for endpoint in &upstream.endpoints {
-            let (spec, weight) = (EndpointSpec::of(endpoint, tls.as_ref()), endpoint.weight);
+            let (spec, weight) = (EndpointSpec::of(endpoint, tls.as_ref(), upstream.protocol), endpoint.weight);
             let member = match old.and_then(|old| old.member_at(&spec)) {
                 Some(known) if *known.spec == spec => Member { weight, ..known.clone() },
                 // Its connections cannot be used again. What is known about the machine can.

@@ -33,7 +33,9 @@ pub use super::store::{OnOutage, Store, StoreUrl};
 pub use super::tokens::Tokens;
 pub use super::traces::{Collector, Traces};
 pub use super::upstream_tls::UpstreamTls;
-pub use super::upstreams::{Balance, ClientShare, Endpoint, EndpointAddress, Upstream, is_foreign, unencrypted};
+pub use super::upstreams::{
+    Balance, ClientShare, Endpoint, EndpointAddress, Protocol, Upstream, is_foreign, unencrypted,
+};
 pub use super::url::BadDatabaseUrl;
 pub use super::url::django::DjangoUrl;
 pub use super::url::mysql::MysqlUrl;

@@ -33,6 +33,8 @@ pub struct Upstream {
     pub connect_timeout: Duration,
     /// Whether a request is sent once more if no byte of it was sent, or if it has neither effects nor a body.
     pub retry: bool,
+    /// The version of HTTP.
+    pub protocol: Protocol,
     /// How requests are spread over the endpoints.
     pub balance: Balance,
     /// Maximum number of requests that wait for a connection, over all workers.
@@ -47,6 +49,15 @@ pub struct Upstream {
     pub ejection: Option<Ejection>,
     /// TLS towards its endpoints with `https://`; `None`: there are none.
     pub tls: Option<UpstreamTls>,
+}
+
+/// The version of HTTP towards endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2; with TLS, HTTP/1.1 if the endpoint chooses that.
+    Http2,
 }
 
 /// How requests are spread over the endpoints of an upstream.
@@ -102,6 +113,16 @@ pub enum EndpointAddress {
     Unix(PathBuf),
 }
 
+impl Protocol {
+    /// How many requests a connection has at once, at most.
+    pub const fn requests_per_connection(self) -> usize {
+        match self {
+            Protocol::Http1 => 1,
+            Protocol::Http2 => 100,
+        }
+    }
+}
+
 impl Upstream {
     /// An upstream with defaults for everything else.
     pub fn of(name: &str, endpoints: Vec<Endpoint>) -> Upstream {
@@ -113,6 +134,7 @@ impl Upstream {
             idle_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(5),
             retry: true,
+            protocol: Protocol::Http1,
             balance: Balance::LeastRequests,
             max_waiting: 1_000,
             wait_timeout: Duration::from_secs(5),
@@ -146,6 +168,9 @@ pub(super) fn read(root: &Table<'_>, defaults: &RouteDefaults) -> Vec<Named<Upst
             table.key("connect_timeout").like(Some("defaults.timeouts.connect")).duration(defaults.connect);
         Some(Upstream {
             name: name.to_owned(),
+            protocol: table
+                .key("protocol")
+                .choice(&[("h1", Protocol::Http1), ("h2", Protocol::Http2)], Protocol::Http1),
             balance: table.key("balance").choice(&Balance::WORDS, Balance::LeastRequests),
             max_waiting: table
                 .key("max_waiting")

@@ -18,7 +18,7 @@ use super::timer::Timer;
 use super::traces;
 use super::tunnel::FarEnd;
 use super::websocket::WebSocketHandshake;
-use super::{Body, Exchange, Gateway, Refusal};
+use super::{Body, Exchange, Gateway, Refusal, grpc};
 use crate::auth::{Permit, cookies};
 use crate::config::settings::{self, HostHeader};
 use crate::http1::BadAnswer;
@@ -54,11 +54,9 @@ impl Gateway {
         name_host(&mut request, route, &pool);
         traces::name_attempt(exchange, request.headers_mut());
         let asked = Instant::now();
-        let mut timer = Timer::new(
-            &self.worker.timers,
-            (!route.streaming).then_some(route.response_headers_timeout),
-            route.total_timeout.map(|total| exchange.started() + total),
-        );
+        let deadline = deadline(&request, route, exchange);
+        let span = (!route.streaming).then_some(route.response_headers_timeout);
+        let mut timer = Timer::new(&self.worker.timers, span, deadline);
         if exchange.token_has_ended() {
             return Err(Refusal::TokenEnded);
         }
@@ -70,16 +68,14 @@ impl Gateway {
                 answer
             }
             Err(fault) => {
-                let first = Failed { lease, pool, fault };
-                let again =
-                    send_again(pools, first, user, handshake.is_some(), route, &mut timer, &request_body, exchange);
+                let first = Failed { lease, pool, fault, user };
+                let again = send_again(pools, first, handshake.is_some(), route, &mut timer, &request_body, exchange);
                 let answer;
                 (answer, lease) = Box::pin(again).await?;
                 answer
             }
         };
         let last_word = exchange.answered(asked);
-        let deadline = route.total_timeout.map(|total| exchange.started() + total);
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             // Accepts a 101 only if the request asked for it; otherwise the endpoint has read something else as a
             // handshake.
@@ -107,6 +103,13 @@ impl Gateway {
         let head = finish(answer, exchange);
         Ok(Response::from_parts(head, Body::from_endpoint(lease, request_body, timer)))
     }
+}
+
+/// When the whole exchange must have ended: by the settings of the route, and by the deadline of a gRPC call.
+fn deadline(request: &Request<OutgoingBody>, route: &settings::Route, exchange: &Exchange) -> Option<Instant> {
+    let of_call = exchange.grpc().and_then(|_| grpc::timeout(request.headers()));
+    let total = of_call.into_iter().chain(route.total_timeout).min();
+    total.and_then(|total| exchange.started().checked_add(total))
 }
 
 /// Builds the response for the client: the head of the endpoint's response without hop-by-hop headers.
@@ -192,21 +195,23 @@ struct Failed {
     lease: Lease,
     pool: Rc<EndpointPool>,
     fault: OriginFault,
+    /// Its caller.
+    user: Option<i64>,
 }
 
 impl Failed {
     /// Takes the request back if it may be sent once more: on another endpoint if there is one that gets requests. On the
     /// same one only if it has just closed a connection that it had kept open.
     fn again(&mut self, pools: &UpstreamPools) -> Option<Box<Request<OutgoingBody>>> {
-        let was_stale = self.is_stale();
-        let may = (was_stale || pools.has_other(&self.pool)) && pools.retries();
+        let is_safe = self.is_stale() || self.lease.is_unprocessed();
+        let may = (is_safe || pools.has_other(&self.pool)) && pools.retries();
         let request = if may { self.lease.take_back() } else { None };
         request.filter(|_| pools.may_retry(&self.pool))
     }
 
     /// Whether the endpoint had closed the connection before it could see the request.
     fn is_stale(&self) -> bool {
-        self.fault == OriginFault::Reset && self.lease.is_reused() && self.lease.is_unanswered()
+        self.fault == OriginFault::Reset && self.lease.was_stale()
     }
 }
 
@@ -214,7 +219,6 @@ impl Failed {
 async fn send_again(
     pools: &UpstreamPools,
     mut failed: Failed,
-    user: Option<i64>,
     asks_to_switch: bool,
     route: &settings::Route,
     timer: &mut Timer,
@@ -224,11 +228,16 @@ async fn send_again(
     if let Some(fault) = body.fault() {
         return Err(Refusal::Body(fault));
     }
-    if !failed.is_stale() {
+    // A deadline that the client may have set says nothing about the endpoint.
+    let is_late = timer.is_over();
+    if failed.fault == OriginFault::Timeout && !is_late {
+        failed.lease.distrust();
+    }
+    if !failed.is_stale() && !failed.lease.is_unprocessed() && !is_late {
         pools.failed(&failed.pool, &failed.fault);
     }
-    let again = if timer.is_over() { None } else { failed.again(pools) };
-    let Failed { lease, pool, fault } = failed;
+    let again = if is_late { None } else { failed.again(pools) };
+    let Failed { lease, pool, fault, user } = failed;
     drop(lease);
     let Some(mut request) = again else { return Err(fault.into()) };
     let tried = [pool];
@@ -246,7 +255,9 @@ async fn send_again(
             Ok((answer, lease))
         }
         Err(fault) => {
-            pools.failed(&pool, &fault);
+            if !timer.is_over() {
+                pools.failed(&pool, &fault);
+            }
             Err(why(fault, body))
         }
     }

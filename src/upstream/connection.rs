@@ -97,7 +97,7 @@ impl Connection {
             let read = ready!(self.poll_read(cx));
             if !matches!(read, Ok(count) if count > 0) {
                 return Poll::Ready(Err(match read {
-                    Err(error) if tls::cause(&error).is_some() => OriginFault::Tls(TlsFault::of(&error)),
+                    Err(error) if tls::cause(&error).is_some() => OriginFault::Tls(Box::new(TlsFault::of(&error))),
                     _ => OriginFault::Reset,
                 }));
             }

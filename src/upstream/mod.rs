@@ -1,7 +1,8 @@
 //! Connections to endpoints: one pool per worker and endpoint, without locks.
 //!
-//! [`UpstreamPools`] holds the pools of a worker; [`EndpointPool::lease`] leases one connection; [`Lease::send`] sends one
-//! request on it. A connection returns to its pool only if both bodies have ended cleanly; otherwise it closes.
+//! [`UpstreamPools`] holds the pools of a worker's upstream and chooses an endpoint; [`UpstreamPools::lease`] leases one
+//! connection, or one stream of an HTTP/2 connection; [`Lease::send`] sends one request on it. A connection returns to
+//! its pool only if both bodies have ended cleanly; otherwise it closes.
 
 mod addresses;
 mod balance;
@@ -10,6 +11,8 @@ mod connect;
 mod connection;
 mod lease;
 mod health;
+mod http2;
+mod http2_stream;
 mod pace;
 mod pool;
 mod pools;
@@ -46,7 +49,7 @@ pub enum OriginFault {
     /// No connection was opened in time.
     ConnectTimeout,
     /// The TLS handshake failed, or the TLS connection broke.
-    Tls(TlsFault),
+    Tls(Box<TlsFault>),
     /// No connection became free in time, or too many requests are waiting already.
     Overloaded,
     /// The connection ended before the response began.

@@ -5,17 +5,21 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::connect::{ConnectFault, EndpointSpec, connect};
 use super::connection::Connection;
+use super::http2::Multiplexed;
+use super::http2_stream::Http2Stream;
 use super::pools::Queue;
 use super::{EndpointTally, Lease, OriginFault, TlsFault};
+use crate::config::settings::Protocol;
 use crate::http1::{self, BadAnswer};
 use crate::limits::LogLimiter;
 
@@ -29,6 +33,12 @@ pub struct EndpointPool {
     retired: Cell<bool>,
     tally: Arc<EndpointTally>,
     idle: RefCell<VecDeque<Idle>>,
+    /// Connections of HTTP/2.
+    multiplexed: RefCell<Vec<Rc<Multiplexed>>>,
+    /// How many connections are being opened.
+    opening: Cell<usize>,
+    /// Whether the last connection turned out to be one of HTTP/1.1, although HTTP/2 was offered.
+    fell_back: Cell<bool>,
     /// How many connections are open or being opened.
     open: Cell<usize>,
     /// Notified when a place becomes free.
@@ -69,6 +79,9 @@ impl EndpointPool {
             retired: Cell::new(false),
             tally,
             idle: RefCell::default(),
+            multiplexed: RefCell::default(),
+            opening: Cell::new(0),
+            fell_back: Cell::new(false),
             open: Cell::new(0),
             queue,
             bad_answers: LogLimiter::default(),
@@ -96,23 +109,42 @@ impl EndpointPool {
         self.retired.set(true);
         let unused = self.idle.take();
         unused.iter().for_each(|_| self.lost_one());
+        // Each closes with its last stream.
+        drop(self.multiplexed.take());
     }
 
-    /// How many connections serve a request or are being opened, as a number that can be divided by a weight.
+    /// How many requests run and connections are being opened, as a number that can be divided by a weight.
     pub(super) fn load(&self) -> u64 {
-        let busy = self.open.get().saturating_sub(self.idle.borrow().len());
-        u64::try_from(busy).unwrap_or(u64::MAX >> 20) << 20
+        let multiplexed = self.multiplexed.borrow();
+        let streams: usize = multiplexed.iter().map(|one| one.streams()).sum();
+        let others = self.open.get().saturating_sub(self.idle.borrow().len() + multiplexed.len());
+        u64::try_from(streams + others).unwrap_or(u64::MAX >> 20) << 20
     }
 
     /// Whether a request could begin now.
     pub(super) fn has_room(&self) -> bool {
-        self.open.get() < self.limits.get().connections || !self.idle.borrow().is_empty()
+        self.open.get() < self.limits.get().connections
+            || !self.idle.borrow().is_empty()
+            || self.multiplexed.borrow().iter().any(|one| one.has_room())
     }
 
     /// Leases an idle connection, if there is one. `certainly` is for a request that must not be sent twice: the socket
     /// is checked now, so that the request is not written to a connection which the endpoint has just closed.
     pub fn lease_warm(self: &Rc<Self>, certainly: bool) -> Option<Lease> {
+        if self.spec.protocol == Protocol::Http2
+            && let Some(lease) = self.lease_stream()
+        {
+            return Some(lease);
+        }
         self.warm(certainly).map(|connection| Lease::new(connection, self, true))
+    }
+
+    /// Leases a stream of an open connection, if one has room.
+    fn lease_stream(self: &Rc<Self>) -> Option<Lease> {
+        let multiplexed = self.multiplexed.borrow();
+        let place = multiplexed.iter().filter(|one| one.has_room()).find_map(|one| one.enter())?;
+        let is_secure = self.spec.tls.is_some();
+        Some(Lease::of_stream(Http2Stream::new(place, self.limits.get().answers, is_secure), self))
     }
 
     /// Opens a connection and leases it. The future can be dropped at any time.
@@ -125,10 +157,27 @@ impl EndpointPool {
             self.tally.refused(&self.spec.title(), &"its host name could not be resolved");
             return Err(OriginFault::Unresolved);
         }
-        if self.open.get() >= self.limits.get().connections {
+        // One connection of HTTP/2 serves all requests that wait for it.
+        if self.open.get() >= self.limits.get().connections || self.is_opening_for_all() {
             return Err(OriginFault::Overloaded);
         }
-        self.connect(Instant::now() + self.limits.get().connect).await
+        let opening = Count::enter(&self.opening);
+        let leased = self.connect(Instant::now() + self.limits.get().connect).await;
+        drop(opening);
+        if self.spec.protocol == Protocol::Http2 {
+            self.queue.freed.notify_waiters();
+        }
+        leased
+    }
+
+    /// Whether a connection is being opened that will have room for further requests.
+    pub(super) fn is_opening_for_all(&self) -> bool {
+        self.is_multiplexed() && self.opening.get() > 0
+    }
+
+    /// Whether requests share connections.
+    pub(super) fn is_multiplexed(&self) -> bool {
+        self.spec.protocol == Protocol::Http2 && !self.fell_back.get()
     }
 
     /// Closes connections that were unused for the idle time, and removes those that the endpoint has closed.
@@ -143,6 +192,12 @@ impl EndpointPool {
         });
         let gone = before - idle.len();
         drop(idle);
+        let then = now.checked_sub(self.limits.get().idle);
+        self.multiplexed.borrow_mut().retain(|one| {
+            let has_moved = one.version != self.spec.version()
+                && self.spec.addresses().is_some_and(|all| one.peer.is_some_and(|peer| !all.all().contains(&peer)));
+            !one.is_over(then) && !has_moved
+        });
         for _ in 0..gone {
             self.lost_one();
         }
@@ -184,6 +239,11 @@ impl EndpointPool {
         }
     }
 
+    /// A stream has ended.
+    pub(super) fn has_freed(&self) {
+        self.queue.freed.notify_one();
+    }
+
     pub(super) fn lost_one(&self) {
         self.open.set(self.open.get().saturating_sub(1));
         self.tally.lost();
@@ -204,30 +264,61 @@ impl EndpointPool {
     async fn connect(self: &Rc<Self>, deadline: Instant) -> Result<Lease, OriginFault> {
         let place = Count::enter(&self.open);
         let version = self.spec.version();
-        let connection = match connect(&self.spec, deadline).await {
-            Ok(stream) => Box::new(Connection::new(stream, self.limits.get().answers, version)),
+        let stream = match connect(&self.spec, deadline).await {
+            Ok(stream) => stream,
             Err(fault) => {
                 self.queue.freed.notify_one();
-                return Err(match fault {
-                    ConnectFault::Tls(error) => {
-                        let fault = TlsFault::of(&error);
-                        self.tally.distrusted(&self.spec.title(), &fault);
-                        OriginFault::Tls(fault)
-                    }
-                    fault => {
-                        self.tally.refused(&self.spec.title(), &fault);
-                        match fault {
-                            ConnectFault::Late { .. } => OriginFault::ConnectTimeout,
-                            _ => OriginFault::Connect,
-                        }
-                    }
-                });
+                return Err(self.failed(fault));
             }
         };
+        let is_http2 = self.spec.protocol == Protocol::Http2 && stream.speaks_http2();
+        self.fell_back.set(!is_http2);
+        if !is_http2 {
+            self.tally.made(&self.spec.title());
+            // From here on the lease owns the place.
+            place.stay();
+            return Ok(Lease::new(Box::new(Connection::new(stream, self.limits.get().answers, version)), self, false));
+        }
+        let (home, tally) = (Rc::downgrade(self), Arc::clone(&self.tally));
+        let ended = move || match home.upgrade() {
+            Some(home) => {
+                home.multiplexed.borrow_mut().retain(|one| !one.is_over(None));
+                home.lost_one();
+            }
+            None => tally.lost(),
+        };
+        let begun = Multiplexed::begin(stream, self.limits.get().answers, version, ended);
+        let Ok(Ok(connection)) = timeout_at(deadline, begun).await else {
+            self.queue.freed.notify_one();
+            return Err(self.failed(ConnectFault::Refused(io::ErrorKind::ConnectionReset.into())));
+        };
         self.tally.made(&self.spec.title());
-        // From here on the lease owns the place.
+        // From here on the task of the connection owns the place.
         place.stay();
-        Ok(Lease::new(connection, self, false))
+        let Some(entered) = connection.enter() else { return Err(OriginFault::Reset) };
+        let stream = Http2Stream::new(entered, self.limits.get().answers, self.spec.tls.is_some());
+        if !self.retired.get() {
+            self.multiplexed.borrow_mut().push(connection);
+        }
+        Ok(Lease::of_stream(stream, self))
+    }
+
+    fn failed(&self, fault: ConnectFault) -> OriginFault {
+        let endpoint = &self.spec.title();
+        match fault {
+            ConnectFault::Tls(error) => {
+                let fault = TlsFault::of(&error);
+                self.tally.distrusted(endpoint, &fault);
+                OriginFault::Tls(Box::new(fault))
+            }
+            fault => {
+                self.tally.refused(endpoint, &fault);
+                match fault {
+                    ConnectFault::Late { .. } => OriginFault::ConnectTimeout,
+                    _ => OriginFault::Connect,
+                }
+            }
+        }
     }
 }
 

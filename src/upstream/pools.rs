@@ -140,7 +140,7 @@ impl UpstreamPools {
     }
 
     /// Leases a connection to the endpoint `chosen`, or to others in turn if that fails. Waits in the queue if all are
-    /// full. The connection is a new one if it leads to an endpoint of `tried`. `certainly` as in
+    /// full. A connection of HTTP/1.1 to an endpoint of `tried` is a new one. `certainly` as in
     /// [`EndpointPool::lease_warm`].
     ///
     /// # Errors
@@ -158,7 +158,7 @@ impl UpstreamPools {
         // The endpoints whose turn is over, and the fault of the last one.
         let (mut avoided, mut last) = (tried.to_vec(), None);
         loop {
-            if !contains(tried, &chosen)
+            if (!contains(tried, &chosen) || chosen.is_multiplexed())
                 && let Some(lease) = chosen.lease_warm(certainly)
             {
                 return Ok((lease, chosen));
@@ -254,7 +254,7 @@ mod tests {
 
     use super::super::{EndpointTally, PoolLimits};
     use super::*;
-    use crate::config::settings::{Endpoint, EndpointAddress};
+    use crate::config::settings::{Endpoint, EndpointAddress, Protocol};
     use crate::http1;
 
     const LIMITS: PoolLimits = PoolLimits {
@@ -271,7 +271,7 @@ mod tests {
         let pool = |(number, weight): (usize, &u32)| {
             let endpoint =
                 Endpoint::at(format!("10.0.0.{number}:80"), EndpointAddress::Unix(format!("socket-{number}").into()));
-            let spec = Arc::new(EndpointSpec::of(&endpoint, None));
+            let spec = Arc::new(EndpointSpec::of(&endpoint, None, Protocol::Http1));
             (EndpointPool::new(spec, LIMITS, Arc::<EndpointTally>::default(), Rc::clone(&queue)), *weight)
         };
         let rules = Rules {

@@ -1,15 +1,20 @@
 //! Asks an endpoint for its health, over the same transport as requests.
 
-use bytes::BytesMut;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use bytes::{Bytes, BytesMut};
+use http::uri::Scheme;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
 use super::connect::{ConnectFault, EndpointSpec, connect};
+use super::http2;
 use super::stream::Stream;
-use crate::config::settings::HealthCheck;
+use crate::config::settings::{HealthCheck, Protocol};
 use crate::http1::{self, Answer, Asked, BadAnswer, Event, Framing};
 use crate::units::HumanDuration;
+
+/// How it introduces itself.
+const AGENT: &str = "tokengate-health-check";
 
 /// Limits of the head of its response.
 const LIMITS: http1::Limits = http1::Limits { head_bytes: 64 << 10, head_count: 100 };
@@ -47,10 +52,38 @@ pub async fn probe(spec: &EndpointSpec, check: &HealthCheck) -> Result<(), Probe
     if check.status.contains(&status.as_u16()) { Ok(()) } else { Err(ProbeFault::Status(status)) }
 }
 
-async fn ask(mut stream: Stream, spec: &EndpointSpec, check: &HealthCheck) -> Result<StatusCode, ProbeFault> {
+async fn ask(stream: Stream, spec: &EndpointSpec, check: &HealthCheck) -> Result<StatusCode, ProbeFault> {
+    match spec.protocol == Protocol::Http2 && stream.speaks_http2() {
+        true => ask_over_http2(stream, spec, check).await,
+        false => ask_over_http1(stream, spec, check).await,
+    }
+}
+
+async fn ask_over_http2(stream: Stream, spec: &EndpointSpec, check: &HealthCheck) -> Result<StatusCode, ProbeFault> {
+    let host = check.host.as_ref().unwrap_or(&spec.host);
+    let scheme = if spec.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
+    let path = check.path.path_and_query().map_or("/", |path| path.as_str());
+    let uri = Uri::builder().scheme(scheme).authority(host.as_bytes()).path_and_query(path).build();
+    let request =
+        uri.and_then(|uri| Request::get(uri).version(Version::HTTP_2).header(header::USER_AGENT, AGENT).body(()));
+    let request = request.map_err(|_| ProbeFault::Closed)?;
+    let closed = |_| ProbeFault::Closed;
+    let (mut requests, connection) = http2::builder(LIMITS).handshake::<_, Bytes>(stream).await.map_err(closed)?;
+    let (response, _) = requests.send_request(request, true).map_err(closed)?;
+    tokio::select! {
+        response = response => Ok(response.map_err(closed)?.status()),
+        _ = connection => Err(ProbeFault::Closed),
+    }
+}
+
+async fn ask_over_http1(
+    mut stream: Stream,
+    spec: &EndpointSpec,
+    check: &HealthCheck,
+) -> Result<StatusCode, ProbeFault> {
     let mut fields = HeaderMap::new();
     fields.insert(header::HOST, check.host.as_ref().unwrap_or(&spec.host).clone());
-    fields.insert(header::USER_AGENT, HeaderValue::from_static("tokengate-health-check"));
+    fields.insert(header::USER_AGENT, HeaderValue::from_static(AGENT));
     fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
     let mut head = Vec::new();
     http1::write_head(&mut head, &Method::GET, &check.path, &fields, Framing::None);

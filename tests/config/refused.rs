@@ -314,7 +314,7 @@ fn unsupported_stores_and_endpoints_are_refused() {
         ("[tokens] | format = \"jwt\"", "2: tokens.format: `jwt` is not supported here; write \"drf\" or \"prefixed\""),
         (
             "[upstreams.base.x]",
-            "1: upstreams.base.x: unknown key; known here: balance, connect_timeout, ejection, endpoints, health_check, idle_timeout, max_connections, max_connections_per_client, max_waiting, retries, slow_start, tls, wait_timeout",
+            "1: upstreams.base.x: unknown key; known here: balance, connect_timeout, ejection, endpoints, health_check, idle_timeout, max_connections, max_connections_per_client, max_waiting, protocol, retries, slow_start, tls, wait_timeout",
         ),
     ]);
     let each = [

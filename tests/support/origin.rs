@@ -63,6 +63,11 @@ impl Gate {
         Arc::new(Gate(Semaphore::new(0)))
     }
 
+    /// Waits until it is open.
+    pub async fn passed(&self) {
+        drop(self.0.acquire().await);
+    }
+
     /// Opens the gate for all current and future waits.
     pub fn open(&self) {
         self.0.close();
