@@ -428,8 +428,8 @@ auth = "non"
             "gateway.toml:4: listeners.public.certificates: `mian` is not the name of any certificate in this file; did you mean `main`?",
             "gateway.toml:6: certificates.main.cert_file: missing.pem: cannot be read: No such file or directory (os \
              error 2); correct the path; `tokengate cert` creates development certificates",
-            "gateway.toml:9: upstreams.a.endpoints: `127.0.0.1:80` is not an endpoint; write \"http://HOST:PORT\" or \
-             \"unix:PATH\"",
+            "gateway.toml:9: upstreams.a.endpoints: `127.0.0.1:80` is not an endpoint; write \"http://HOST:PORT\", \
+             \"https://HOST:PORT\" or \"unix:PATH\"",
             "gateway.toml:10: upstreams.a.idle_timeout: `30` has no unit; write \"30s\" for seconds, or use ms, m, h or d",
             "gateway.toml:11: routes.a.upstream: missing; add `upstream = \"NAME\"`: one of [upstreams]",
             "gateway.toml:13: routes.a.upsteam: unknown key; did you mean `upstream`?",

@@ -1,13 +1,14 @@
 //! Endpoints by host name: several addresses, unresponsive ones, and unknown names.
 
 use std::net::{SocketAddr, TcpStream};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::HeaderValue;
 use socket2::{Domain, Socket, Type};
-use tokengate::config::settings::{Endpoint, EndpointAddress};
+use tokengate::config::settings::{Endpoint, EndpointAddress, Protocol};
 use tokengate::http1;
 use tokengate::upstream::{Addresses, EndpointLocation, EndpointPool, EndpointSpec, PoolLimits, Resolver};
 
@@ -18,13 +19,13 @@ use crate::support::{AMPLE, Ask, Origin, PATIENCE, Site, eventually, nowhere, so
 const ANSWERS: http1::Limits = http1::Limits { head_bytes: 65_536, head_count: 100 };
 
 /// An address that does not respond to connection attempts: its accept queue is full.
-struct Silent {
+pub struct Silent {
     socket: Socket,
     _queued: Vec<TcpStream>,
 }
 
 impl Silent {
-    fn new() -> Silent {
+    pub fn new() -> Silent {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
         socket.listen(0).unwrap();
@@ -35,7 +36,7 @@ impl Silent {
         Silent { socket, _queued: queued }
     }
 
-    fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         self.socket.local_addr().unwrap().as_socket().unwrap()
     }
 }
@@ -52,10 +53,11 @@ async fn an_endpoint_is_reached_at_the_first_address_that_responds() {
             authority: "two.test:80".to_owned(),
             location: EndpointLocation::Tcp(Addresses::known("two.test", 80, addresses)),
             tls: None,
+            protocol: Protocol::Http1,
         };
         let limits = PoolLimits { connections: 10, idle: AMPLE, connect: Duration::from_secs(5), answers: ANSWERS };
-        let pool = EndpointPool::new(Arc::new(spec), limits, Arc::default());
-        let lease = soon("a connection", pool.lease(true, false)).await;
+        let pool = EndpointPool::new(Arc::new(spec), limits, Arc::default(), Rc::default());
+        let lease = soon("a connection", pool.lease_new()).await;
         assert!(lease.is_ok(), "{what}: {:?}", lease.err());
     }
 }

@@ -121,6 +121,7 @@ async fn beyond_the_limits_of_connections_and_of_waiting_requests_a_request_is_r
     let origin = Origin::doing(vec![Step::Read, Step::Wait(Arc::clone(&gate)), Step::Send(ok("hello"))]).await;
     let gateway = Site::before(&origin).with(|s| {
         s.upstreams[0].max_connections = 2;
+        s.upstreams[0].max_waiting = 2;
         s.upstreams[0].client_share = ClientShare::Unlimited;
     });
     let gateway = gateway.start().await;
@@ -154,7 +155,7 @@ async fn waiting_for_a_connection_has_a_timeout() {
     let gateway = Site::before(&origin).with(|s| {
         s.upstreams[0].max_connections = 1;
         s.upstreams[0].client_share = ClientShare::Unlimited;
-        s.upstreams[0].connect_timeout = Duration::from_secs(1);
+        s.upstreams[0].wait_timeout = Duration::from_secs(1);
     });
     let gateway = gateway.start().await;
     let mut first = Wire::open(&gateway).await;

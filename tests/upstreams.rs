@@ -1,5 +1,8 @@
 //! Endpoints as production has them: TLS, health, balancing, HTTP/2, gRPC.
 
+mod grpc;
+mod health;
+mod http2;
 mod tls;
 
 use std::net::SocketAddr;

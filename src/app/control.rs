@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use super::channel::Channel;
 use super::control_socket::ControlSocket;
 use super::hand_over::{HandOver, TAKE_OVER};
+use super::monitor;
 use super::running::{Asker, Order};
 use crate::admin::monitor::status::ReloadStatus;
 use crate::admin::monitor::{Asked, Outcome, ReloadHandle, Reloaded};
@@ -104,6 +105,7 @@ impl Control {
     async fn status(&self) -> Value {
         let stopping = self.hand_over.reloader.state.lock().await.is_stopping;
         let report = self.report.borrow().clone();
+        let endpoints = monitor::endpoint_states(&self.hand_over.reloader.built.borrow());
         json!({
             "ok": true,
             "version": env!("CARGO_PKG_VERSION"),
@@ -111,6 +113,7 @@ impl Control {
             "stopping": stopping,
             "predecessor": *self.predecessor.borrow(),
             "reload": report,
+            "endpoints": endpoints,
         })
     }
 }

@@ -241,9 +241,14 @@ fn pages(settings: &Settings, issuer: Option<&IssuerHandle>) -> Option<PagesEndp
 
 /// An upstream whose names are not resolved.
 fn unconnected(upstream: &settings::Upstream) -> Result<UpstreamSpec, StartError> {
-    let tls = upstream.tls.as_ref().map(ClientTls::new).transpose()?;
-    let member = |endpoint| Member { spec: Arc::new(EndpointSpec::of(endpoint, tls.as_ref())), tally: Arc::default() };
-    Ok(UpstreamSpec { settings: upstream.clone(), members: upstream.endpoints.iter().map(member).collect() })
+    let tls = upstream.tls.as_ref().map(|tls| ClientTls::new(tls, upstream.protocol)).transpose()?;
+    let member = |endpoint: &settings::Endpoint| Member {
+        spec: Arc::new(EndpointSpec::of(endpoint, tls.as_ref(), upstream.protocol)),
+        tally: Arc::default(),
+        weight: endpoint.weight,
+    };
+    let members = upstream.endpoints.iter().map(member).collect();
+    Ok(UpstreamSpec { settings: upstream.clone(), members, ejecting: Arc::default() })
 }
 
 /// The upstreams with their endpoints. Endpoints of the previous generation keep their state. New names are resolved in
@@ -258,19 +263,19 @@ async fn upstreams(
     for upstream in &settings.upstreams {
         let old = before.and_then(|old| old.generation.upstreams.iter().find(|old| old.settings.name == upstream.name));
         let tls = upstream.tls.as_ref().map(|tls| {
-            let of_old = old.and_then(UpstreamSpec::tls).filter(|old| old.is_of(tls));
-            of_old.map_or_else(|| ClientTls::new(tls), |old| Ok(old.clone()))
+            let of_old = old.and_then(UpstreamSpec::tls).filter(|old| old.is_of(tls, upstream.protocol));
+            of_old.map_or_else(|| ClientTls::new(tls, upstream.protocol), |old| Ok(old.clone()))
         });
         let tls = tls.transpose()?;
         let mut members = Vec::new();
         for endpoint in &upstream.endpoints {
-            let spec = EndpointSpec::of(endpoint, tls.as_ref());
+            let (spec, weight) = (EndpointSpec::of(endpoint, tls.as_ref(), upstream.protocol), endpoint.weight);
             let member = match old.and_then(|old| old.member_at(&spec)) {
-                Some(known) if *known.spec == spec => known.clone(),
+                Some(known) if *known.spec == spec => Member { weight, ..known.clone() },
                 // Its connections cannot be used again. What is known about the machine can.
                 Some(known) => {
                     let spec = EndpointSpec { location: known.spec.location.clone(), ..spec };
-                    Member { spec: Arc::new(spec), tally: Arc::clone(&known.tally) }
+                    Member { spec: Arc::new(spec), tally: Arc::clone(&known.tally), weight }
                 }
                 None => {
                     if let Some(addresses) = spec.addresses().cloned() {
@@ -280,12 +285,13 @@ async fn upstreams(
                             found.map_err(|error| (addresses.name().0, upstream, error))
                         });
                     }
-                    Member { spec: Arc::new(spec), tally: Arc::default() }
+                    Member { spec: Arc::new(spec), tally: Arc::default(), weight }
                 }
             };
             members.push(member);
         }
-        all.push(UpstreamSpec { settings: upstream.clone(), members });
+        let ejecting = old.map(|old| Arc::clone(&old.ejecting)).unwrap_or_default();
+        all.push(UpstreamSpec { settings: upstream.clone(), members, ejecting });
     }
     while let Some(answer) = asked.join_next().await {
         if let Ok(Err((host, upstream, error))) = answer {

@@ -17,6 +17,7 @@ mod file_watch;
 mod files;
 mod generation;
 mod hand_over;
+mod health_checks;
 mod inherited;
 mod internal;
 mod memory;

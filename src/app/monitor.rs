@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use http::Method;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
@@ -20,11 +21,12 @@ use crate::config::Settings;
 use crate::config::settings::{
     Auth, Browser, ForwardAuthorization, HostHeader, HostPattern, Login, PathPattern, Route, StoreUrl,
 };
+use crate::gateway::Member;
 use crate::telemetry::history::SLOT;
-use crate::telemetry::{History, Recorder};
+use crate::telemetry::{EndpointGauge, EndpointNumbers, History, Recorder};
 use crate::token::AuthMethod;
 use crate::units::{ByteSize, HumanDuration};
-use crate::upstream::{EndpointTally, Reachability};
+use crate::upstream::{EndpointTally, Reachability, Standing};
 
 /// Sampler of the traffic recorders.
 #[derive(Clone)]
@@ -115,11 +117,7 @@ fn status(
     let upstreams = built.generation.upstreams.iter().map(|upstream| UpstreamStatus {
         name: upstream.settings.name.clone(),
         max_connections: upstream.settings.max_connections,
-        endpoints: upstream
-            .members
-            .iter()
-            .map(|member| endpoint_status(&member.spec.authority, &member.tally))
-            .collect(),
+        endpoints: upstream.members.iter().map(|member| endpoint_status(&member.spec.title(), &member.tally)).collect(),
     });
     let certificates = settings.certificates.iter().map(|one| {
         let addresses = one.addresses.iter().map(ToString::to_string);
@@ -232,12 +230,56 @@ fn limits(route: &Route) -> Vec<String> {
 fn endpoint_status(address: &str, tally: &EndpointTally) -> EndpointStatus {
     EndpointStatus {
         address: address.to_owned(),
-        state: match tally.reachability() {
-            Reachability::Untried => EndpointState::Untried,
-            Reachability::Reachable => EndpointState::Reachable,
-            Reachability::Unreachable(_) => EndpointState::Unreachable,
-        },
+        state: endpoint_state(tally),
         connections: tally.open(),
         failures: tally.refusals(),
     }
+}
+
+/// Whether an endpoint can be reached, and gets requests.
+pub(super) fn endpoint_state(tally: &EndpointTally) -> EndpointState {
+    match (tally.health.standing(), tally.reachability()) {
+        (Standing::Ejected, _) => EndpointState::Ejected,
+        (Standing::Unhealthy, _) => EndpointState::Unhealthy,
+        (Standing::Available, Reachability::Untried) => EndpointState::Untried,
+        (Standing::Available, Reachability::Reachable) => EndpointState::Reachable,
+        (Standing::Available, Reachability::Unreachable(_)) => EndpointState::Unreachable,
+    }
+}
+
+/// The endpoints of a configuration, for the metrics page.
+pub(super) fn endpoint_gauges(built: &Built) -> Vec<EndpointGauge> {
+    let gauge = |(upstream, member): (&str, &Member)| {
+        let tally = Arc::clone(&member.tally);
+        let read = move || EndpointNumbers {
+            available: tally.health.standing() == Standing::Available,
+            connections: tally.open(),
+            failures: tally.refusals(),
+            ejections: tally.health.ejections(),
+            retries: tally.retries(),
+        };
+        EndpointGauge {
+            upstream: upstream.to_owned(),
+            endpoint: member.spec.title().into_owned(),
+            read: Arc::new(read),
+        }
+    };
+    let upstreams = built.generation.upstreams.iter();
+    let members = upstreams.flat_map(|one| one.members.iter().map(|member| (one.settings.name.as_str(), member)));
+    members.map(gauge).collect()
+}
+
+/// The state of all endpoints, for `tokengate status`.
+pub(super) fn endpoint_states(built: &Built) -> Vec<Value> {
+    let upstreams = built.generation.upstreams.iter();
+    let members = upstreams.flat_map(|one| one.members.iter().map(|member| (one.settings.name.as_str(), member)));
+    let state = |(upstream, member): (&str, &Member)| {
+        json!({
+            "upstream": upstream,
+            "endpoint": member.spec.title(),
+            "state": endpoint_state(&member.tally),
+            "connections": member.tally.open(),
+        })
+    };
+    members.map(state).collect()
 }

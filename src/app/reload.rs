@@ -18,6 +18,7 @@ use super::generation::{Builder, Built};
 use super::inherited::Inherited;
 use super::internal::Internal;
 use super::logs::Logs;
+use super::monitor;
 use super::sockets::Sockets;
 use super::traces::TraceControl;
 use super::worker::{Order, Switch};
@@ -254,6 +255,8 @@ impl Reloader {
         counts.config_loaded.set(u64::try_from(now.as_seconds()).unwrap_or(0));
         self.report.send_modify(|report| (report.generation, report.loaded) = (number, now));
         self.measure_certificates(&[]);
+        let gauges = monitor::endpoint_gauges(&self.built.borrow());
+        *counts.endpoints.lock().unwrap_or_else(PoisonError::into_inner) = gauges;
     }
 
     /// Records a successful reload. A renewal of certificates does not change the result of the last reload of the

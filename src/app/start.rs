@@ -21,6 +21,7 @@ use super::file_watch;
 use super::files;
 use super::generation::Builder;
 use super::hand_over::{HandOver, Launch};
+use super::health_checks;
 use super::inherited::Inherited;
 use super::internal::Internal;
 use super::logs::Logs;
@@ -218,6 +219,7 @@ impl Ready {
         }
         control.spawn(tell_turned_away(Arc::clone(&services.counts.turned_away)));
         control.spawn(resolve::run(reloader.built.subscribe(), reloader.builder.resolver.clone()));
+        control.spawn(health_checks::run(reloader.built.subscribe()));
         let (reloads, asked) = ReloadHandle::new();
         let (mut admin, mut sampler) = (None, None);
         let admin_address = self.admin_socket.as_ref().and_then(|socket| socket.local_addr().ok());

@@ -148,7 +148,7 @@ fn look_at_names(config: &Path, settings: &Settings) -> Vec<Problem> {
         let mut found = Vec::new();
         for upstream in &settings.upstreams {
             for endpoint in &upstream.endpoints {
-                let spec = EndpointSpec::of(endpoint, None);
+                let spec = EndpointSpec::of(endpoint, None, upstream.protocol);
                 // The reader of the file has looked at IP addresses.
                 let Some(addresses) = spec.addresses().filter(|addresses| !addresses.is_literal()) else { continue };
                 let authority = &endpoint.authority;

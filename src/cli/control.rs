@@ -121,6 +121,11 @@ pub fn status(target: &Target<'_>, json: bool) -> Result<()> {
         show::line(format!("process {predecessor}, which served before, finishes what is running there"))?;
     }
     show::line(format!("configuration {} since {}", text(&reload("generation")), text(&reload("loaded"))))?;
+    let endpoints = answer.get("endpoints").and_then(Value::as_array);
+    for one in endpoints.into_iter().flatten() {
+        let part = |key: &str| one.get(key).map(text).unwrap_or_default();
+        show::line(format!("upstream {}: {} {}", part("upstream"), part("endpoint"), part("state")))?;
+    }
     let restart = reload("restart");
     for name in restart.as_array().into_iter().flatten() {
         show::line(format!("not changed, needs a restart: {}", text(name)))?;

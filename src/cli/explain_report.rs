@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 
 use crate::app::explain::{Caller, Explained};
 use crate::auth::{AuthFailure, BadCredentials};
-use crate::config::settings::{Auth, ClientShare, HostPattern, ListenerRole, PathPattern, Route, SampleRequest};
+use crate::config::settings::{
+    Auth, Balance, ClientShare, HostPattern, ListenerRole, PathPattern, Route, SampleRequest,
+};
 use crate::config::{Settings, request_shown};
 use crate::gateway::explanation::{Candidate, End, Explanation, Forwarded, Refused, Standing};
 use crate::identity::{Denied, Identity, decode};
@@ -157,7 +159,17 @@ impl Subject<'_> {
                 ClientShare::Most(most) => most.to_string(),
                 ClientShare::Unlimited => "unlimited".to_owned(),
             };
+            let balance = Balance::WORDS.iter().find(|(_, balance)| *balance == upstream.balance);
+            let checks =
+                upstream.health_check.as_ref().map(|check| format!("{} every {}", check.path, time(check.every)));
+            let ejection = upstream.ejection.map(|rule| {
+                let after = rule.consecutive_errors;
+                format!("after {after} failures in a row for {}", time(rule.eject_for))
+            });
             let of_upstream = vec![
+                ("balance", balance.map_or("", |(word, _)| *word).to_owned()),
+                ("health_check", checks.unwrap_or_else(|| "off".to_owned())),
+                ("ejection", ejection.unwrap_or_else(|| "off".to_owned())),
                 ("max_connections", upstream.max_connections.to_string()),
                 ("max_connections_per_client", share),
                 ("connect_timeout", time(upstream.connect_timeout)),

@@ -14,6 +14,8 @@ mod document;
 mod effective;
 mod file_tests;
 mod files;
+mod health;
+mod host_header;
 mod identity;
 mod lifecycle;
 mod limits;

@@ -9,11 +9,11 @@ use super::access::{self, Admission, Auth};
 use super::cors::{self, Cors};
 use super::defaults::{BOUNDS, RouteDefaults};
 use super::document::Document;
+use super::host_header::HostHeader;
 use super::identity::{IdentityFields, RESERVED_FIELDS, fold};
 use super::names::Names;
 use super::patterns::{self, HostPattern, PathPattern};
 use super::reader::{Named, Table};
-use super::upstreams::HostHeader;
 use super::value::Fault;
 use crate::token::{AuthMethod, ScopeSet};
 

@@ -13,6 +13,8 @@ pub use super::defaults::ConnectionTimeouts;
 pub use super::django::{Django, DjangoMode};
 pub use super::django_columns::{Columns, Flag, Ignored};
 pub use super::file_tests::{BadSample, Expected, FileTest, SampleCaller, SampleRequest};
+pub use super::health::{Ejection, HealthCheck};
+pub use super::host_header::HostHeader;
 pub use super::identity::{IdentityFields, RESERVED_FIELDS, fold};
 pub use super::lifecycle::{Control, Reload};
 pub use super::limits::Limits;
@@ -31,7 +33,9 @@ pub use super::store::{OnOutage, Store, StoreUrl};
 pub use super::tokens::Tokens;
 pub use super::traces::{Collector, Traces};
 pub use super::upstream_tls::UpstreamTls;
-pub use super::upstreams::{ClientShare, Endpoint, EndpointAddress, HostHeader, Upstream, is_foreign, unencrypted};
+pub use super::upstreams::{
+    Balance, ClientShare, Endpoint, EndpointAddress, Protocol, Upstream, is_foreign, unencrypted,
+};
 pub use super::url::BadDatabaseUrl;
 pub use super::url::django::DjangoUrl;
 pub use super::url::mysql::MysqlUrl;

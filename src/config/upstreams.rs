@@ -4,11 +4,11 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::HeaderValue;
 use http::uri::Authority;
 
 use super::defaults::RouteDefaults;
 use super::document::Document;
+use super::health::{self, Ejection, HealthCheck};
 use super::reader::{Named, Table};
 use super::upstream_tls::{self, UpstreamTls};
 use super::url::check_ends;
@@ -33,8 +33,51 @@ pub struct Upstream {
     pub connect_timeout: Duration,
     /// Whether a request is sent once more if no byte of it was sent, or if it has neither effects nor a body.
     pub retry: bool,
+    /// The version of HTTP.
+    pub protocol: Protocol,
+    /// How requests are spread over the endpoints.
+    pub balance: Balance,
+    /// Maximum number of requests that wait for a connection, over all workers.
+    pub max_waiting: usize,
+    /// How long a request waits for a connection.
+    pub wait_timeout: Duration,
+    /// How long the share of an endpoint grows after its return.
+    pub slow_start: Duration,
+    /// Active checks; `None`: there are none.
+    pub health_check: Option<HealthCheck>,
+    /// When an endpoint is ejected; `None`: never.
+    pub ejection: Option<Ejection>,
     /// TLS towards its endpoints with `https://`; `None`: there are none.
     pub tls: Option<UpstreamTls>,
+}
+
+/// The version of HTTP towards endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2; with TLS, HTTP/1.1 if the endpoint chooses that.
+    Http2,
+}
+
+/// How requests are spread over the endpoints of an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// In turn.
+    RoundRobin,
+    /// To the one with the fewest requests.
+    LeastRequests,
+    /// By the id of the user; anonymous requests as with [`Balance::LeastRequests`].
+    HashUser,
+}
+
+impl Balance {
+    /// The words of the configuration.
+    pub const WORDS: [(&'static str, Balance); 3] = [
+        ("least-requests", Balance::LeastRequests),
+        ("round-robin", Balance::RoundRobin),
+        ("hash:user_id", Balance::HashUser),
+    ];
 }
 
 /// How many connections of an upstream one client may use at once.
@@ -57,6 +100,8 @@ pub struct Endpoint {
     pub address: EndpointAddress,
     /// The name in its certificate; `None`: without TLS.
     pub tls: Option<ServerName<'static>>,
+    /// Its part of the requests, compared with the weights of the others.
+    pub weight: u32,
 }
 
 /// The address of an endpoint.
@@ -68,30 +113,13 @@ pub enum EndpointAddress {
     Unix(PathBuf),
 }
 
-/// The `Host` that an upstream gets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HostHeader {
-    /// That of the client.
-    Keep,
-    /// That of the endpoint.
-    Upstream,
-    /// This one.
-    Name(HeaderValue),
-}
-
-impl HostHeader {
-    /// Reads `keep`, `upstream`, or a host with or without port.
-    pub(super) fn parse(text: &str) -> Result<HostHeader, Fault> {
-        match text {
-            "keep" => return Ok(HostHeader::Keep),
-            "upstream" => return Ok(HostHeader::Upstream),
-            _ => {}
+impl Protocol {
+    /// How many requests a connection has at once, at most.
+    pub const fn requests_per_connection(self) -> usize {
+        match self {
+            Protocol::Http1 => 1,
+            Protocol::Http2 => 100,
         }
-        let authority = text.parse::<Authority>().ok().filter(|host| !text.contains('@') && is_host(host.host()));
-        let has_port = |host: &Authority| host.as_str() == host.host() || host.port_u16().is_some();
-        let name = authority.filter(has_port).and_then(|_| HeaderValue::try_from(text).ok());
-        let fault = || Fault::new("is not a host", "write \"keep\", \"upstream\", or a host such as \"app.internal\"");
-        name.map(HostHeader::Name).ok_or_else(fault)
     }
 }
 
@@ -106,6 +134,13 @@ impl Upstream {
             idle_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(5),
             retry: true,
+            protocol: Protocol::Http1,
+            balance: Balance::LeastRequests,
+            max_waiting: 1_000,
+            wait_timeout: Duration::from_secs(5),
+            slow_start: Duration::from_secs(10),
+            health_check: None,
+            ejection: Some(Ejection::default()),
             tls: None,
         }
     }
@@ -114,7 +149,7 @@ impl Upstream {
 impl Endpoint {
     /// An endpoint without TLS.
     pub fn at(authority: impl Into<String>, address: EndpointAddress) -> Endpoint {
-        Endpoint { authority: authority.into(), address, tls: None }
+        Endpoint { authority: authority.into(), address, tls: None, weight: 1 }
     }
 }
 
@@ -129,8 +164,29 @@ pub(super) fn read(root: &Table<'_>, defaults: &RouteDefaults) -> Vec<Named<Upst
         let share = table.key("max_connections_per_client").or_word("unlimited");
         let most = share.optional_count(1..=1_000_000);
         let tls = upstream_tls::read(table, endpoints.iter().any(|endpoint| endpoint.tls.is_some()));
+        let connect_timeout =
+            table.key("connect_timeout").like(Some("defaults.timeouts.connect")).duration(defaults.connect);
         Some(Upstream {
             name: name.to_owned(),
+            protocol: table
+                .key("protocol")
+                .choice(&[("h1", Protocol::Http1), ("h2", Protocol::Http2)], Protocol::Http1),
+            balance: table.key("balance").choice(&Balance::WORDS, Balance::LeastRequests),
+            max_waiting: table
+                .key("max_waiting")
+                .like(Some("upstreams.NAME.max_connections"))
+                .count(0..=1_000_000, max_connections),
+            wait_timeout: table
+                .key("wait_timeout")
+                .like(Some("upstreams.NAME.connect_timeout"))
+                .duration(connect_timeout),
+            slow_start: table
+                .key("slow_start")
+                .or_word("off")
+                .optional_duration(Some(Duration::from_secs(10)))
+                .unwrap_or_default(),
+            health_check: health::read_check(table),
+            ejection: health::read_ejection(table),
             endpoints,
             max_connections,
             client_share: match most {
@@ -139,10 +195,7 @@ pub(super) fn read(root: &Table<'_>, defaults: &RouteDefaults) -> Vec<Named<Upst
                 None => ClientShare::Fair,
             },
             idle_timeout: table.key("idle_timeout").duration(Duration::from_secs(30)),
-            connect_timeout: table
-                .key("connect_timeout")
-                .like(Some("defaults.timeouts.connect"))
-                .duration(defaults.connect),
+            connect_timeout,
             retry: table.key("retries").count(0..=1, 1_u8) == 1,
             tls,
         })
@@ -151,6 +204,13 @@ pub(super) fn read(root: &Table<'_>, defaults: &RouteDefaults) -> Vec<Named<Upst
 
 fn endpoint(text: &str, document: &Document<'_>) -> Result<Endpoint, Fault> {
     check_ends(text).map_err(|bad| Fault::new(bad.what, bad.mend))?;
+    let Some((text, weight)) = text.rsplit_once(" weight=") else { return address(text, document) };
+    let weight = weight.parse().ok().filter(|weight| (1..=1_000).contains(weight));
+    let weight = weight.ok_or_else(|| Fault::new("has no valid weight", "write a weight from 1 to 1000"))?;
+    address(text, document).map(|endpoint| Endpoint { weight, ..endpoint })
+}
+
+fn address(text: &str, document: &Document<'_>) -> Result<Endpoint, Fault> {
     if let Some(path) = text.strip_prefix("unix:") {
         if path.is_empty() {
             return Err(Fault::new("names no socket", "write \"unix:PATH\""));
@@ -176,7 +236,7 @@ fn endpoint(text: &str, document: &Document<'_>) -> Result<Endpoint, Fault> {
     let port = parsed.port_u16().filter(|port| *port != 0).ok_or_else(|| fault("has no port"))?;
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let tls = has_tls.then(|| upstream_tls::server_name(&host)).transpose()?;
-    Ok(Endpoint { authority: authority.to_owned(), address: EndpointAddress::Tcp(host, port), tls })
+    Ok(Endpoint { authority: authority.to_owned(), address: EndpointAddress::Tcp(host, port), tls, weight: 1 })
 }
 
 /// Warns of endpoints to which requests go unencrypted over foreign networks. `tokengate check` looks at names as well.

@@ -34,7 +34,7 @@ impl Gateway {
         };
         let Forwarding { upstream, permit, below, handshake } = forwarding;
         self.count(&permit, exchange).await?; // 429
-        let body = outgoing::body(body, permit.route());
+        let body = outgoing::body(body, permit.route(), exchange.grpc().is_some());
         let body = match permit.route().settings.buffer_request {
             true => Box::pin(outgoing::gather(body, &self.generation.spool, exchange)).await?, // 400 · 408 · 413 · 503
             false => body,

@@ -121,7 +121,7 @@ impl HttpBody for Body {
                     this.offered = true;
                 }
                 Some(Err(Break::TokenEnded)) => exchange.breaks_off(Outcome::TokenEnded),
-                Some(Err(Break::Timeout)) => exchange.breaks_off(Outcome::OriginTimeout),
+                Some(Err(Break::Timeout)) => exchange.breaks_off(Outcome::OriginBodyTimeout),
                 Some(Err(Break::Answer(cause))) => {
                     let is_cut = *cause == BadAnswer::Cut;
                     exchange.breaks_off(if is_cut { Outcome::OriginReset } else { Outcome::OriginBadResponse });

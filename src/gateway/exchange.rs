@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::handle::RouteHandle;
 use super::tunnel::FarEnd;
-use super::{Gateway, cors, shares};
+use super::{Gateway, cors, grpc, shares};
 use crate::auth::cookies;
 use crate::client::ClientConnection;
 use crate::client::forwarded::{self, BadForwarded, Origin};
@@ -55,6 +55,8 @@ pub struct Exchange {
     status: Option<StatusCode>,
     upstream: Option<Duration>,
     bytes_out: u64,
+    /// The `Content-Type` of a gRPC call; `None`: it is none.
+    grpc: Option<HeaderValue>,
     /// The client's share of the upstream's connections that it uses.
     share: Option<shares::ShareGuard>,
     /// What the response tells a browser about the origin of the request.
@@ -110,6 +112,7 @@ impl Exchange {
             status: None,
             upstream: None,
             bytes_out: 0,
+            grpc: grpc::content_type(head),
             share: None,
             cors: None,
             rates: RateFields::default(),
@@ -162,6 +165,11 @@ impl Exchange {
     /// Its spans, if it is recorded.
     pub(super) fn trace(&self) -> Option<&Rc<Trace>> {
         self.trace.as_ref()
+    }
+
+    /// The `Content-Type` of a gRPC call, if it is one.
+    pub(super) fn grpc(&self) -> Option<&HeaderValue> {
+        self.grpc.as_ref()
     }
 
     /// Sets the route of the request, whose headers are `fields`.

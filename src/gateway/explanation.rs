@@ -158,7 +158,8 @@ impl Gateway {
         let Forwarding { upstream, permit, below, handshake } = forwarding;
         let route = &permit.route().settings;
         let mut request = self.prepare(head, OutgoingBody::empty(), below, handshake.as_ref(), &permit, exchange)?;
-        forward::name_host(&mut request, route, upstream.pools.choose().ok_or(Refusal::Internal)?);
+        let user = permit.caller().map(|caller| caller.subject().0);
+        forward::name_host(&mut request, route, upstream.pools.choose(user, &[]).ok_or(Refusal::Internal)?);
         if length.is_none() && !route.buffer_request {
             request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }

@@ -1,8 +1,8 @@
 //! Sends a request to an endpoint and waits for the head of the response.
 //!
-//! A request with effects is never sent twice. A request is sent once more only if its reused connection ended before a
-//! byte of the response arrived, and if no byte of the request was sent or it is a GET, HEAD or OPTIONS request without
-//! a body.
+//! A request with effects is never sent twice. A request is sent once more, on another endpoint if there is one, only if
+//! no byte of it was sent, or if it is a GET, HEAD or OPTIONS request without a body
+//! (docs/decisions/0055-retries-on-another-endpoint.md).
 
 use std::rc::Rc;
 use std::task::Poll;
@@ -18,14 +18,12 @@ use super::timer::Timer;
 use super::traces;
 use super::tunnel::FarEnd;
 use super::websocket::WebSocketHandshake;
-use super::{Body, Exchange, Gateway, Refusal};
+use super::{Body, Exchange, Gateway, Refusal, grpc};
 use crate::auth::{Permit, cookies};
 use crate::config::settings::{self, HostHeader};
 use crate::http1::BadAnswer;
 use crate::telemetry::Outcome;
-use crate::upstream::{
-    EndpointPool, Lease, OriginFault, OutgoingBody, RequestBody, SendFault, UpstreamPools, is_repeatable,
-};
+use crate::upstream::{EndpointPool, Lease, OriginFault, OutgoingBody, RequestBody, UpstreamPools, is_repeatable};
 
 /// If a token ends while its exchange waits for the response, the response may still begin until the exchange has this
 /// age.
@@ -45,39 +43,39 @@ impl Gateway {
     ) -> Result<Response<Body>, Refusal> {
         let route = &permit.route().settings;
         let request_body = request.body().state();
-        let chosen = pools.choose().ok_or(Refusal::Internal)?;
+        let user = permit.caller().map(|caller| caller.subject().0);
+        let chosen = pools.choose(user, &[]).ok_or(Refusal::Internal)?;
         // If the endpoint has just closed the connection, a request that may be sent twice is sent again.
         let certainly = !(pools.retries() && is_repeatable(&request));
         let (mut lease, pool) = match chosen.lease_warm(certainly) {
             Some(lease) => (lease, Rc::clone(chosen)),
-            None => Box::pin(lease(pools, chosen, false, certainly)).await?,
+            None => Box::pin(pools.lease(user, chosen, &[], certainly)).await?,
         };
         name_host(&mut request, route, &pool);
         traces::name_attempt(exchange, request.headers_mut());
         let asked = Instant::now();
-        let mut timer = Timer::new(
-            &self.worker.timers,
-            (!route.streaming).then_some(route.response_headers_timeout),
-            route.total_timeout.map(|total| exchange.started() + total),
-        );
+        let deadline = deadline(&request, route, exchange);
+        let span = (!route.streaming).then_some(route.response_headers_timeout);
+        let mut timer = Timer::new(&self.worker.timers, span, deadline);
         if exchange.token_has_ended() {
             return Err(Refusal::TokenEnded);
         }
         exchange.sends(&request_body);
         lease.send(request, handshake.is_some());
         let answer = match wait(&mut lease, &mut timer, &request_body, exchange).await? {
-            Ok(answer) => answer,
-            Err(SendFault { again: Some(request), .. }) if lease.is_reused() && pools.retries() => {
-                drop(lease);
-                let again = send_again(pools, request, handshake.is_some(), route, &mut timer, &request_body, exchange);
+            Ok(answer) => {
+                pools.succeeded(&pool);
+                answer
+            }
+            Err(fault) => {
+                let first = Failed { lease, pool, fault, user };
+                let again = send_again(pools, first, handshake.is_some(), route, &mut timer, &request_body, exchange);
                 let answer;
                 (answer, lease) = Box::pin(again).await?;
                 answer
             }
-            Err(fault) => return Err(why(fault.cause, &request_body)),
         };
         let last_word = exchange.answered(asked);
-        let deadline = route.total_timeout.map(|total| exchange.started() + total);
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             // Accepts a 101 only if the request asked for it; otherwise the endpoint has read something else as a
             // handshake.
@@ -107,6 +105,13 @@ impl Gateway {
     }
 }
 
+/// When the whole exchange must have ended: by the settings of the route, and by the deadline of a gRPC call.
+fn deadline(request: &Request<OutgoingBody>, route: &settings::Route, exchange: &Exchange) -> Option<Instant> {
+    let of_call = exchange.grpc().and_then(|_| grpc::timeout(request.headers()));
+    let total = of_call.into_iter().chain(route.total_timeout).min();
+    total.and_then(|total| exchange.started().checked_add(total))
+}
+
 /// Builds the response for the client: the head of the endpoint's response without hop-by-hop headers.
 fn finish(answer: Response<()>, exchange: &Exchange) -> response::Parts {
     let (mut head, ()) = answer.into_parts();
@@ -129,27 +134,6 @@ fn switch(answer: Response<()>, lease: Lease, timer: Timer, exchange: &mut Excha
     Response::from_parts(head, Body::full(Bytes::new()))
 }
 
-/// Leases a connection to the chosen endpoint; if that is unreachable, to the first other endpoint that is reachable.
-async fn lease(
-    pools: &UpstreamPools,
-    chosen: &Rc<EndpointPool>,
-    fresh: bool,
-    certainly: bool,
-) -> Result<(Lease, Rc<EndpointPool>), Refusal> {
-    match chosen.lease(fresh, certainly).await {
-        Ok(lease) => Ok((lease, Rc::clone(chosen))),
-        Err(mut fault) => {
-            for other in pools.others(chosen) {
-                match other.lease(fresh, certainly).await {
-                    Ok(lease) => return Ok((lease, Rc::clone(other))),
-                    Err(next) => fault = next,
-                }
-            }
-            Err(fault.into())
-        }
-    }
-}
-
 /// Sets another `Host` in place of the client's, if the route says so.
 pub(super) fn name_host(request: &mut Request<OutgoingBody>, route: &settings::Route, pool: &EndpointPool) {
     let host = match &route.host_header {
@@ -166,7 +150,7 @@ async fn wait(
     timer: &mut Timer,
     body: &RequestBody,
     exchange: &Exchange,
-) -> Result<Result<Response<()>, SendFault>, Refusal> {
+) -> Result<Result<Response<()>, OriginFault>, Refusal> {
     let attempt = traces::Attempt::begin(exchange);
     timer.start();
     loop {
@@ -189,13 +173,13 @@ async fn wait(
             // The endpoint has received all of the body that has arrived; the body itself checks the silence of the
             // client.
             Waited::Enough if (body.is_awaited() || body.pieces() != pieces) && !timer.is_over() => timer.start(),
-            Waited::Enough => return Ok(Err(SendFault::new(OriginFault::Timeout))),
+            Waited::Enough => return Ok(Err(OriginFault::Timeout)),
         }
     }
 }
 
 enum Waited {
-    Answer(Result<Response<()>, SendFault>),
+    Answer(Result<Response<()>, OriginFault>),
     TokenEnded,
     Enough,
 }
@@ -206,18 +190,59 @@ fn may_answer(exchange: &Exchange, body: &RequestBody) -> bool {
     body.has_ended() && exchange.started().elapsed() < RESPONSE_GRACE
 }
 
-/// The second and last attempt, on a new connection.
+/// A request that got no response.
+struct Failed {
+    lease: Lease,
+    pool: Rc<EndpointPool>,
+    fault: OriginFault,
+    /// Its caller.
+    user: Option<i64>,
+}
+
+impl Failed {
+    /// Takes the request back if it may be sent once more: on another endpoint if there is one that gets requests. On the
+    /// same one only if it has just closed a connection that it had kept open.
+    fn again(&mut self, pools: &UpstreamPools) -> Option<Box<Request<OutgoingBody>>> {
+        let is_safe = self.is_stale() || self.lease.is_unprocessed();
+        let may = (is_safe || pools.has_other(&self.pool)) && pools.retries();
+        let request = if may { self.lease.take_back() } else { None };
+        request.filter(|_| pools.may_retry(&self.pool))
+    }
+
+    /// Whether the endpoint had closed the connection before it could see the request.
+    fn is_stale(&self) -> bool {
+        self.fault == OriginFault::Reset && self.lease.was_stale()
+    }
+}
+
+/// The second and last attempt, if the first one `failed` in a way that permits it.
 async fn send_again(
     pools: &UpstreamPools,
-    mut request: Box<Request<OutgoingBody>>,
+    mut failed: Failed,
     asks_to_switch: bool,
     route: &settings::Route,
     timer: &mut Timer,
     body: &RequestBody,
     exchange: &Exchange,
 ) -> Result<(Response<()>, Lease), Refusal> {
-    let chosen = pools.choose().ok_or(Refusal::Internal)?;
-    let (mut lease, pool) = lease(pools, chosen, true, true).await?;
+    if let Some(fault) = body.fault() {
+        return Err(Refusal::Body(fault));
+    }
+    // A deadline that the client may have set says nothing about the endpoint.
+    let is_late = timer.is_over();
+    if failed.fault == OriginFault::Timeout && !is_late {
+        failed.lease.distrust();
+    }
+    if !failed.is_stale() && !failed.lease.is_unprocessed() && !is_late {
+        pools.failed(&failed.pool, &failed.fault);
+    }
+    let again = if is_late { None } else { failed.again(pools) };
+    let Failed { lease, pool, fault, user } = failed;
+    drop(lease);
+    let Some(mut request) = again else { return Err(fault.into()) };
+    let tried = [pool];
+    let chosen = pools.choose(user, &tried).ok_or(Refusal::Internal)?;
+    let (mut lease, pool) = pools.lease(user, chosen, &tried, true).await?;
     name_host(&mut request, route, &pool);
     traces::name_attempt(exchange, request.headers_mut());
     if exchange.token_has_ended() {
@@ -225,8 +250,16 @@ async fn send_again(
     }
     lease.send(*request, asks_to_switch);
     match wait(&mut lease, timer, body, exchange).await? {
-        Ok(answer) => Ok((answer, lease)),
-        Err(fault) => Err(why(fault.cause, body)),
+        Ok(answer) => {
+            pools.succeeded(&pool);
+            Ok((answer, lease))
+        }
+        Err(fault) => {
+            if !timer.is_over() {
+                pools.failed(&pool, &fault);
+            }
+            Err(why(fault, body))
+        }
     }
 }
 

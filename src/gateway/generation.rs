@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio_rustls::TlsAcceptor;
 
@@ -80,6 +80,8 @@ pub struct UpstreamSpec {
     pub settings: settings::Upstream,
     /// Its endpoints, in the order of the settings.
     pub members: Vec<Member>,
+    /// Held while an endpoint is ejected, so that workers do not eject more than the cap together.
+    pub ejecting: Arc<Mutex<()>>,
 }
 
 /// An endpoint and its state, shared by all workers.
@@ -89,6 +91,8 @@ pub struct Member {
     pub spec: Arc<EndpointSpec>,
     /// Whether it can be reached.
     pub tally: Arc<EndpointTally>,
+    /// Its part of the requests.
+    pub weight: u32,
 }
 
 /// The state of one worker that outlives generations.

@@ -18,7 +18,7 @@ use crate::config::settings::{self, Limits};
 use crate::http1;
 use crate::telemetry::{Recorder, RouteCounters};
 use crate::token::AuthMethod;
-use crate::upstream::{EndpointPool, PoolLimits, UpstreamPools};
+use crate::upstream::{EndpointPool, PoolLimits, Rules, UpstreamPools};
 
 /// A route, as one worker uses it.
 pub struct RouteHandle {
@@ -120,14 +120,29 @@ impl UpstreamHandle {
             answers,
         };
         let before = before.and_then(|gateway| gateway.upstreams.iter().find(|one| one.name == settings.name));
-        let pools = spec.members.iter().map(|member| match before.and_then(|old| old.pools.of(&member.spec)) {
-            Some(pool) => {
-                pool.set_limits(limits);
-                Rc::clone(pool)
-            }
-            None => EndpointPool::new(Arc::clone(&member.spec), limits, Arc::clone(&member.tally)),
+        let queue = before.map(|old| old.pools.queue()).unwrap_or_default();
+        let pools = spec.members.iter().map(|member| {
+            let pool = match before.and_then(|old| old.pools.of(&member.spec)) {
+                Some(pool) => {
+                    pool.set_limits(limits);
+                    Rc::clone(pool)
+                }
+                None => {
+                    EndpointPool::new(Arc::clone(&member.spec), limits, Arc::clone(&member.tally), Rc::clone(&queue))
+                }
+            };
+            (pool, member.weight)
         });
-        let pools = UpstreamPools::new(pools.collect(), settings.retry);
+        let rules = Rules {
+            retry: settings.retry,
+            balance: settings.balance,
+            ejection: settings.ejection,
+            slow_start: settings.slow_start,
+            most_waiting: settings.max_waiting.div_ceil(workers),
+            wait: settings.wait_timeout,
+            ejecting: Arc::clone(&spec.ejecting),
+        };
+        let pools = UpstreamPools::new(pools.collect(), rules, queue, before.map(|old| &old.pools));
         let share = Share::new(settings, workers);
         let share = match before.filter(|old| old.share.has_limits_of(&share)) {
             Some(old) => Rc::clone(&old.share),

@@ -18,6 +18,7 @@ pub mod fields;
 mod forms;
 mod forward;
 pub mod generation;
+mod grpc;
 mod handle;
 mod login;
 mod outgoing;

@@ -5,6 +5,7 @@
 //! place and moved on.
 
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, HOST};
 use http::{HeaderValue, Request, Uri, Version, request};
@@ -67,13 +68,15 @@ impl Gateway {
     }
 }
 
-/// The client's body, within the limits of the route.
-pub(super) fn body(body: ClientBody, route: &Route) -> OutgoingBody {
+/// The client's body, within the limits of the route. On a streaming route a gRPC client may be silent as long as it likes:
+/// it sends messages when it has some.
+pub(super) fn body(body: ClientBody, route: &Route, is_grpc: bool) -> OutgoingBody {
     let settings = &route.settings;
     if body.is_end_stream() {
         return OutgoingBody::empty();
     }
-    OutgoingBody::streaming(body, settings.body_limit, settings.request_body_timeout, settings.body_rate)
+    let silence = if is_grpc && settings.streaming { Duration::MAX } else { settings.request_body_timeout };
+    OutgoingBody::streaming(body, settings.body_limit, silence, settings.body_rate)
 }
 
 /// Reads the whole body, unless the caller's token ends before.

@@ -10,7 +10,7 @@ use http::header::{ALLOW, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Response, StatusCode};
 
 use super::fields::BadField;
-use super::{Body, Exchange, reply};
+use super::{Body, Exchange, grpc, reply};
 use crate::auth::{AuthFailure, BadCredentials, CsrfFault, NotPermitted};
 use crate::client::HeadFault;
 use crate::client::forwarded::BadForwarded;
@@ -181,7 +181,9 @@ impl Refusal {
             StatusCode::UNAUTHORIZED if exchange.prefers_sessions() => StatusCode::FORBIDDEN,
             status => status,
         };
-        exchange.ends(outcome, status);
+        // gRPC says in a header of its own what went wrong.
+        let call = exchange.grpc().cloned();
+        exchange.ends(outcome, if call.is_some() { StatusCode::OK } else { status });
         if let Refusal::Origin(OriginFault::BadResponse(cause)) = &self {
             exchange.blames(cause.clone());
         }
@@ -208,6 +210,9 @@ impl Refusal {
                 fields.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(*wait)));
             }
             _ => {}
+        }
+        if let Some(content_type) = call {
+            grpc::refuse(&mut response, &detail, content_type);
         }
         if close || self.ends_connection() {
             reply::ends_connection(&mut response, &exchange);
@@ -259,6 +264,11 @@ fn origin_row(fault: &OriginFault) -> (StatusCode, Outcome, Cow<'static, str>) {
             (S::SERVICE_UNAVAILABLE, Outcome::OriginConnect, "The upstream cannot be reached. Try again.".into())
         }
         OriginFault::Connect => (S::BAD_GATEWAY, Outcome::OriginConnect, "The upstream cannot be reached.".into()),
+        OriginFault::ConnectTimeout => (
+            S::GATEWAY_TIMEOUT,
+            Outcome::OriginConnectTimeout,
+            "The upstream did not accept the connection in time.".into(),
+        ),
         OriginFault::Tls(_) => {
             (S::BAD_GATEWAY, Outcome::OriginTls, "The TLS connection to the upstream failed.".into())
         }

@@ -65,7 +65,9 @@ impl Share {
                 ClientShare::Most(most) => Most::Of(most.div_ceil(workers).max(1)),
                 ClientShare::Unlimited => Most::Of(usize::MAX),
             },
-            connections: each.saturating_mul(upstream.endpoints.len()),
+            connections: each
+                .saturating_mul(upstream.endpoints.len())
+                .saturating_mul(upstream.protocol.requests_per_connection()),
             wait: upstream.connect_timeout,
             held: RefCell::default(),
             all: Cell::new(0),

@@ -55,6 +55,9 @@ pub enum BadAnswer {
     /// A chunk is not followed by CR LF.
     #[error("a chunk does not end where its size says")]
     ChunkEnd,
+    /// The response breaks the rules of HTTP/2.
+    #[error("the response breaks the rules of HTTP/2")]
+    Http2,
     /// The connection ended before the response did.
     #[error("the connection ended before the response did")]
     Cut,
@@ -80,6 +83,7 @@ impl BadAnswer {
             BadAnswer::TooManyInterim(_) => "interim_answers",
             BadAnswer::ChunkLine => "chunk_line",
             BadAnswer::ChunkEnd => "chunk_end",
+            BadAnswer::Http2 => "http2",
             BadAnswer::Cut => "cut",
         }
     }

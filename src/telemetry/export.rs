@@ -9,6 +9,7 @@ use std::fmt::{self, Write};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
+use super::endpoints::EndpointNumbers;
 use super::metrics::{BUCKETS, Histogram, Outcome, StatusClass};
 use super::process_counters::{ProcessCounters, RateCounters};
 use super::recorder::{Recorder, RouteCounters};
@@ -72,6 +73,7 @@ fn write_page(page: &mut String, recorders: &[Arc<Recorder>], counters: &Process
     }
     write_rates(page, counters)?;
     write_certificates(page, counters)?;
+    write_endpoints(page, counters)?;
     write_process(page, recorders)
 }
 
@@ -107,6 +109,19 @@ fn write_certificates(page: &mut String, counters: &ProcessCounters) -> fmt::Res
     for certificate in &certificates {
         let is_current = u8::from(certificate.is_current);
         writeln!(page, "{name}{{certificate=\"{}\"}} {is_current}", Label(&certificate.name))?;
+    }
+    Ok(())
+}
+
+fn write_endpoints(page: &mut String, counters: &ProcessCounters) -> fmt::Result {
+    let endpoints = counters.endpoints.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let read: Vec<_> = endpoints.iter().map(|one| (one, (one.read)())).collect();
+    for (name, kind, help, value) in EndpointNumbers::METRICS {
+        family(page, name, kind, help)?;
+        for (one, numbers) in &read {
+            let (upstream, endpoint) = (Label(&one.upstream), Label(&one.endpoint));
+            writeln!(page, "{name}{{upstream=\"{upstream}\",endpoint=\"{endpoint}\"}} {}", value(numbers))?;
+        }
     }
     Ok(())
 }
@@ -232,6 +247,7 @@ impl fmt::Display for Label<'_> {
 mod tests {
     use std::time::Duration;
 
+    use super::super::endpoints::EndpointGauge;
     use super::super::process_counters::CertificateGauge;
     use super::*;
 
@@ -260,6 +276,10 @@ mod tests {
         counters.rate("per-token").refused.add(2);
         let certificate = CertificateGauge { name: "main".to_owned(), not_after: 1_800_000_000, is_current: true };
         *counters.certificates.lock().unwrap() = vec![certificate];
+        let numbers = EndpointNumbers { available: true, connections: 2, failures: 3, ejections: 4, retries: 5 };
+        let (upstream, endpoint) = ("api".to_owned(), "10.0.0.1:80".to_owned());
+        *counters.endpoints.lock().unwrap() =
+            vec![EndpointGauge { upstream, endpoint, read: Arc::new(move || numbers) }];
         prometheus(&workers, &counters)
     }
 

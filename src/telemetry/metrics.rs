@@ -98,14 +98,18 @@ outcomes! {
     PlaintextRedirected = "plaintext_redirected",
     /// No connection to an endpoint could be opened.
     OriginConnect = "origin_connect",
+    /// No connection to an endpoint was opened in time.
+    OriginConnectTimeout = "origin_connect_timeout",
     /// The TLS handshake with an endpoint failed, or the TLS connection broke.
     OriginTls = "origin_tls",
     /// The endpoint closed the connection before its response was complete.
     OriginReset = "origin_reset",
     /// The endpoint's response is invalid or ambiguous HTTP.
     OriginBadResponse = "origin_bad_response",
-    /// The endpoint did not respond in time.
+    /// The endpoint did not begin its response in time.
     OriginTimeout = "origin_timeout",
+    /// The endpoint paused too long within its response.
+    OriginBodyTimeout = "origin_body_timeout",
     /// The upstream has no free connection, and the maximum number of requests is waiting.
     OriginOverloaded = "origin_overloaded",
     /// The client uses its whole share of the upstream's connections.
@@ -134,10 +138,12 @@ impl Outcome {
         matches!(
             self,
             Outcome::OriginConnect
+                | Outcome::OriginConnectTimeout
                 | Outcome::OriginTls
                 | Outcome::OriginReset
                 | Outcome::OriginBadResponse
                 | Outcome::OriginTimeout
+                | Outcome::OriginBodyTimeout
                 | Outcome::OriginOverloaded
         )
     }

@@ -7,6 +7,7 @@
 
 pub mod access_log;
 mod access_rules;
+mod endpoints;
 pub mod export;
 pub mod history;
 pub mod process_counters;
@@ -24,6 +25,7 @@ pub mod trace;
 
 pub use access_log::{AccessLog, Entry, LogFormat, LogWriter};
 pub use access_rules::{AccessLogFormat, AccessRules, Redact};
+pub use endpoints::{EndpointGauge, EndpointNumbers};
 pub use history::History;
 pub use log::causes;
 pub use log_sink::{Destination, LogSink};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::endpoints::EndpointGauge;
 use crate::limits::TurnedAway;
 
 macro_rules! counts { ($($(#[doc = $help:literal])* $name:ident: $kind:literal $metric:literal,)+) => {
@@ -15,6 +16,8 @@ macro_rules! counts { ($($(#[doc = $help:literal])* $name:ident: $kind:literal $
         /// The certificates in use.
         pub certificates: Mutex<Vec<CertificateGauge>>,
         rates: Mutex<BTreeMap<String, Arc<RateCounters>>>,
+        /// The endpoints in use.
+        pub endpoints: Mutex<Vec<EndpointGauge>>,
         $($(#[doc = $help])* pub $name: Count,)+
     }
 

@@ -4,6 +4,7 @@
 //! [`Spool`](super::Spool).) Enforces the route's size limit, the timeout between two pieces and the minimum rate.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -105,7 +106,12 @@ impl RequestBody {
 pub struct OutgoingBody {
     source: Source,
     state: RequestBody,
+    /// Pieces that were sent once before, and come again before the others.
+    again: Option<Box<Repeated>>,
 }
+
+/// The pieces of a body that are given once more.
+struct Repeated(VecDeque<Bytes>);
 
 enum Source {
     Empty,
@@ -127,24 +133,38 @@ impl OutgoingBody {
     pub fn empty() -> OutgoingBody {
         let state = RequestBody::default();
         state.0.ended.set(true);
-        OutgoingBody { source: Source::Empty, state }
+        OutgoingBody::of(Source::Empty, state)
     }
 
     /// A body that is in memory as a whole.
     pub fn full(bytes: Bytes) -> OutgoingBody {
-        OutgoingBody { source: Source::Full(Some(bytes)), state: RequestBody::default() }
+        OutgoingBody::of(Source::Full(Some(bytes)), RequestBody::default())
     }
 
     /// A body that is in a spool file as a whole.
     pub(super) fn spooled(spooled: Spooled) -> OutgoingBody {
-        OutgoingBody { source: Source::Spooled(spooled), state: RequestBody::default() }
+        OutgoingBody::of(Source::Spooled(spooled), RequestBody::default())
     }
 
     /// A body that the client is still sending: at most `limit` bytes, at most `silence` between two pieces, at least
     /// `rate` bytes per second.
     pub fn streaming(incoming: ClientBody, limit: u64, silence: Duration, rate: Option<u64>) -> OutgoingBody {
         let streaming = Streaming { incoming, left: limit, pace: Pace::new(rate), silence, timer: None };
-        OutgoingBody { source: Source::Streaming(Box::new(streaming)), state: RequestBody::default() }
+        OutgoingBody::of(Source::Streaming(Box::new(streaming)), RequestBody::default())
+    }
+
+    fn of(source: Source, state: RequestBody) -> OutgoingBody {
+        OutgoingBody { source, state, again: None }
+    }
+
+    /// Begins once more with the pieces that it has given so far.
+    pub(super) fn repeats(&mut self, pieces: Vec<Bytes>) {
+        let pieces: VecDeque<Bytes> = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
+        self.again = (!pieces.is_empty()).then(|| Box::new(Repeated(pieces)));
+    }
+
+    fn repeated(&self) -> usize {
+        self.again.iter().flat_map(|again| again.0.iter()).map(Bytes::len).sum()
     }
 
     /// Whether there is no body.
@@ -177,6 +197,15 @@ impl Body for OutgoingBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         let this = self.get_mut();
+        if let Some(again) = &mut this.again
+            && !this.state.0.cut.get()
+        {
+            let piece = again.0.pop_front().unwrap_or_default();
+            if again.0.is_empty() {
+                this.again = None;
+            }
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
         let polled = match &mut this.source {
             Source::Empty => Poll::Ready(None),
             Source::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
@@ -203,7 +232,23 @@ impl Body for OutgoingBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
+        self.again.is_none() && self.source.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let hint = self.source.size_hint();
+        let repeated = u64::try_from(self.repeated()).unwrap_or(u64::MAX);
+        match (repeated, hint.exact()) {
+            (0, _) => hint,
+            (_, Some(rest)) => SizeHint::with_exact(rest.saturating_add(repeated)),
+            (_, None) => SizeHint::default(),
+        }
+    }
+}
+
+impl Source {
+    fn is_end_stream(&self) -> bool {
+        match self {
             Source::Empty => true,
             Source::Full(bytes) => bytes.is_none(),
             Source::Spooled(spooled) => spooled.left() == 0,
@@ -212,7 +257,7 @@ impl Body for OutgoingBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
+        match self {
             Source::Empty => SizeHint::with_exact(0),
             Source::Full(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |b| u64::try_from(b.len()).unwrap_or(u64::MAX)))

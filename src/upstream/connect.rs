@@ -1,5 +1,6 @@
 //! Opens connections to endpoints.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use super::Addresses;
 use super::race::race;
 use super::stream::Stream;
 use super::tls::ClientTls;
-use crate::config::settings::{Endpoint, EndpointAddress};
+use crate::config::settings::{Endpoint, EndpointAddress, Protocol};
 use crate::tls::ServerName;
 
 /// TCP keep-alive: idle time before the first probe, and the interval between probes.
@@ -34,6 +35,8 @@ pub struct EndpointSpec {
     pub location: EndpointLocation,
     /// TLS, and the name that the endpoint's certificate must have; `None`: without TLS.
     pub tls: Option<(ClientTls, ServerName<'static>)>,
+    /// The version of HTTP.
+    pub protocol: Protocol,
 }
 
 /// Where to connect to.
@@ -60,8 +63,9 @@ pub(super) enum ConnectFault {
 }
 
 impl EndpointSpec {
-    /// An endpoint of the configuration. Its host name, if it has one, is not resolved yet. `tls` is that of its upstream.
-    pub fn of(endpoint: &Endpoint, tls: Option<&ClientTls>) -> EndpointSpec {
+    /// An endpoint of the configuration. Its host name, if it has one, is not resolved yet. `tls` and `protocol` are those
+    /// of its upstream.
+    pub fn of(endpoint: &Endpoint, tls: Option<&ClientTls>, protocol: Protocol) -> EndpointSpec {
         let location = match &endpoint.address {
             EndpointAddress::Tcp(host, port) => EndpointLocation::Tcp(Addresses::of(host, *port)),
             EndpointAddress::Unix(path) => EndpointLocation::Unix(path.clone()),
@@ -71,7 +75,15 @@ impl EndpointSpec {
         let host = host.unwrap_or_else(|_| HeaderValue::from_static("localhost"));
         let tls = tls.zip(endpoint.tls.as_ref());
         let tls = tls.map(|(tls, name)| (tls.clone(), tls.server_name().unwrap_or(name).clone()));
-        EndpointSpec { host, authority: endpoint.authority.clone(), location, tls }
+        EndpointSpec { host, authority: endpoint.authority.clone(), location, tls, protocol }
+    }
+
+    /// Its name in logs and metrics: `host:port`, or the path of a Unix socket.
+    pub fn title(&self) -> Cow<'_, str> {
+        match &self.location {
+            EndpointLocation::Tcp(_) => self.authority.as_str().into(),
+            EndpointLocation::Unix(path) => format!("unix:{}", path.display()).into(),
+        }
     }
 
     /// The addresses of the host name; `None` for a Unix socket.
@@ -148,7 +160,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_connect_error_names_the_socket_or_the_addresses() {
-        let spec = |address| EndpointSpec::of(&Endpoint::at("a.test:80", address), None);
+        let spec = |address| EndpointSpec::of(&Endpoint::at("a.test:80", address), None, Protocol::Http1);
         let deadline = Instant::now() + Duration::from_secs(60);
         let refused = async |spec: &EndpointSpec| match connect(spec, deadline).await {
             Err(ConnectFault::Refused(error)) => error,

@@ -22,7 +22,7 @@ use tokio::task::AbortHandle;
 use super::sending::{Sending, Unsent};
 use super::stream::Stream;
 use super::tls::{self, TlsFault};
-use super::{OriginFault, OutgoingBody, SendFault};
+use super::{OriginFault, OutgoingBody};
 use crate::http1::{Answer, Asked, BadAnswer, Event, Limits};
 
 /// Smallest and largest read, in bytes.
@@ -79,30 +79,27 @@ impl Connection {
     }
 
     /// Sends the request, and waits for the head of the response.
-    pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<()>, SendFault>> {
+    pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<()>, OriginFault>> {
         if self.send(cx) == Some(Unsent::Body) {
-            return Poll::Ready(Err(SendFault::new(OriginFault::Reset)));
+            return Poll::Ready(Err(OriginFault::Reset));
         }
         loop {
-            let Some(answer) = &mut self.answer else { return Poll::Ready(Err(SendFault::new(OriginFault::Reset))) };
+            let Some(answer) = &mut self.answer else { return Poll::Ready(Err(OriginFault::Reset)) };
             match answer.next(&mut self.buffer) {
                 Ok(Some(Event::Head(head))) => {
                     self.outgoing.sending.borrow_mut().forget();
                     return Poll::Ready(Ok(head));
                 }
-                Ok(Some(_)) => return Poll::Ready(Err(SendFault::new(OriginFault::Reset))),
+                Ok(Some(_)) => return Poll::Ready(Err(OriginFault::Reset)),
                 Ok(None) => {}
-                Err(bad) => return Poll::Ready(Err(SendFault::new(OriginFault::BadResponse(bad)))),
+                Err(bad) => return Poll::Ready(Err(OriginFault::BadResponse(bad))),
             }
-            let untouched = !answer.has_begun() && self.buffer.is_empty();
             let read = ready!(self.poll_read(cx));
             if !matches!(read, Ok(count) if count > 0) {
-                let again = if untouched { self.outgoing.sending.borrow_mut().take_back() } else { None };
-                let cause = match read {
-                    Err(error) if tls::cause(&error).is_some() => OriginFault::Tls(TlsFault::of(&error)),
+                return Poll::Ready(Err(match read {
+                    Err(error) if tls::cause(&error).is_some() => OriginFault::Tls(Box::new(TlsFault::of(&error))),
                     _ => OriginFault::Reset,
-                };
-                return Poll::Ready(Err(SendFault { again, cause }));
+                }));
             }
         }
     }
@@ -131,6 +128,16 @@ impl Connection {
                 _ => return Poll::Ready(Some(Err(BadAnswer::Cut))),
             }
         }
+    }
+
+    /// Whether no byte of a response has arrived.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.answer.as_ref().is_none_or(|answer| !answer.has_begun()) && self.buffer.is_empty()
+    }
+
+    /// Takes the request back after a fault.
+    pub(super) fn take_back(&mut self) -> Option<Box<Request<OutgoingBody>>> {
+        self.outgoing.sending.borrow_mut().take_back()
     }
 
     /// The response that is being read.

@@ -1,6 +1,7 @@
 //! A leased connection.
 
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
@@ -11,6 +12,7 @@ use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connection::Connection;
+use super::http2_stream::Http2Stream;
 use super::{EndpointPool, OriginFault, OutgoingBody};
 use crate::http1::{Answer, BadAnswer};
 
@@ -19,29 +21,29 @@ use crate::http1::{Answer, BadAnswer};
 /// [`Lease::end`] with `reusable` returns it to the pool. Any other drop closes the connection and frees its place in
 /// the pool.
 pub struct Lease {
-    connection: Option<Box<Connection>>,
+    held: Held,
     home: Weak<EndpointPool>,
     reused: bool,
 }
 
-/// A request that got no response.
-pub struct SendFault {
-    /// The unchanged request, if it can be sent again without repeating an effect.
-    pub again: Option<Box<Request<OutgoingBody>>>,
-    /// What went wrong.
-    pub cause: OriginFault,
-}
-
-impl SendFault {
-    /// A failed request that must not be sent again.
-    pub fn new(cause: OriginFault) -> SendFault {
-        SendFault { again: None, cause }
-    }
+/// What an exchange holds.
+enum Held {
+    /// Nothing more: the connection was returned.
+    Nothing,
+    /// A connection of HTTP/1.1.
+    Connection(Box<Connection>),
+    /// A stream of HTTP/2.
+    Stream(Box<Http2Stream>),
 }
 
 impl Lease {
     pub(super) fn new(connection: Box<Connection>, home: &Rc<EndpointPool>, reused: bool) -> Lease {
-        Lease { connection: Some(connection), home: Rc::downgrade(home), reused }
+        Lease { held: Held::Connection(connection), home: Rc::downgrade(home), reused }
+    }
+
+    pub(super) fn of_stream(stream: Http2Stream, home: &Rc<EndpointPool>) -> Lease {
+        let reused = stream.is_reused();
+        Lease { held: Held::Stream(Box::new(stream)), home: Rc::downgrade(home), reused }
     }
 
     /// Whether the connection served a request before.
@@ -51,20 +53,23 @@ impl Lease {
 
     /// Sets the request; called once per lease. `asks_to_switch`: the request asks for another protocol.
     pub fn send(&mut self, request: Request<OutgoingBody>, asks_to_switch: bool) {
-        if let Some(connection) = &mut self.connection {
-            connection.begin(request, asks_to_switch);
+        match &mut self.held {
+            Held::Connection(connection) => connection.begin(request, asks_to_switch),
+            Held::Stream(stream) => stream.begin(request),
+            Held::Nothing => {}
         }
     }
 
     /// Sends the request. Ready with the head of the response; [`Lease::poll_body`] reads the response body.
-    pub fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<()>, SendFault>> {
-        let Some(connection) = &mut self.connection else {
-            return Poll::Ready(Err(SendFault::new(OriginFault::Reset)));
+    pub fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<()>, OriginFault>> {
+        let answer = match &mut self.held {
+            Held::Connection(connection) => connection.poll_answer(cx),
+            Held::Stream(stream) => stream.poll_answer(cx),
+            Held::Nothing => return Poll::Ready(Err(OriginFault::Reset)),
         };
-        let answer = connection.poll_answer(cx);
         match &answer {
-            Poll::Ready(Err(SendFault { cause: OriginFault::BadResponse(bad), .. })) => self.log_invalid(bad),
-            Poll::Ready(Err(SendFault { cause: OriginFault::Tls(fault), .. })) => {
+            Poll::Ready(Err(OriginFault::BadResponse(bad))) => self.log_invalid(bad),
+            Poll::Ready(Err(OriginFault::Tls(fault))) => {
                 if let Some(home) = self.home.upgrade() {
                     home.log_tls(fault);
                 }
@@ -74,10 +79,49 @@ impl Lease {
         answer
     }
 
+    fn is_unanswered(&self) -> bool {
+        match &self.held {
+            Held::Connection(connection) => connection.is_unanswered(),
+            Held::Stream(stream) => stream.is_unanswered(),
+            Held::Nothing => true,
+        }
+    }
+
+    /// Whether the endpoint has said that it has not processed the request (HTTP/2).
+    pub fn is_unprocessed(&self) -> bool {
+        matches!(&self.held, Held::Stream(stream) if stream.is_unprocessed())
+    }
+
+    /// Whether the connection ended before a byte of a response has arrived, although it had served requests before: the
+    /// endpoint may have closed it before it could see the request.
+    pub fn was_stale(&self) -> bool {
+        let is_reset = matches!(&self.held, Held::Stream(stream) if stream.is_reset());
+        self.reused && self.is_unanswered() && !is_reset
+    }
+
+    /// Takes the request back after a fault, if sending it again cannot repeat an effect.
+    pub fn take_back(&mut self) -> Option<Box<Request<OutgoingBody>>> {
+        match &mut self.held {
+            Held::Connection(connection) => connection.take_back(),
+            Held::Stream(stream) => stream.take_back(),
+            Held::Nothing => None,
+        }
+    }
+
+    /// The endpoint did not respond in time: a connection with other streams gets no further ones.
+    pub fn distrust(&self) {
+        if let Held::Stream(stream) = &self.held {
+            stream.distrust();
+        }
+    }
+
     /// The next piece of the response body, or its trailers; `None` at the end.
     pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BadAnswer>>> {
-        let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
-        let read = connection.poll_body(cx);
+        let read = match &mut self.held {
+            Held::Connection(connection) => connection.poll_body(cx),
+            Held::Stream(stream) => stream.poll_body(cx),
+            Held::Nothing => return Poll::Ready(None),
+        };
         if let Poll::Ready(Some(Err(bad))) = &read {
             self.log_invalid(bad);
         }
@@ -86,30 +130,49 @@ impl Lease {
 
     /// Whether the whole response was read.
     pub fn has_ended(&self) -> bool {
-        self.answer().is_none_or(Answer::has_ended)
+        match &self.held {
+            Held::Connection(connection) => connection.answer().is_none_or(Answer::has_ended),
+            Held::Stream(stream) => stream.has_ended(),
+            Held::Nothing => true,
+        }
     }
 
     /// What is known about the length of the response body.
     pub fn size_hint(&self) -> SizeHint {
-        self.answer().and_then(Answer::left).map_or_else(SizeHint::default, SizeHint::with_exact)
+        let left = match &self.held {
+            Held::Connection(connection) => connection.answer().and_then(Answer::left),
+            Held::Stream(stream) => stream.left(),
+            Held::Nothing => None,
+        };
+        left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 
     /// Whether the whole request was sent.
     pub fn is_sent(&self) -> bool {
-        self.connection.as_ref().is_none_or(|connection| connection.is_sent())
+        match &self.held {
+            Held::Connection(connection) => connection.is_sent(),
+            Held::Stream(stream) => stream.is_sent(),
+            Held::Nothing => true,
+        }
     }
 
     /// Sends the rest of the request in a task of its own: the response began before the request was sent completely.
     pub fn send_in_background(&mut self) {
-        if let Some(connection) = &mut self.connection {
-            connection.send_in_background();
+        match &mut self.held {
+            Held::Connection(connection) => connection.send_in_background(),
+            Held::Stream(stream) => stream.send_in_background(),
+            Held::Nothing => {}
         }
     }
 
     /// Ends the lease. `reusable`: the exchange found no reason against using the connection again.
     pub fn end(mut self, reusable: bool) {
-        if let (true, Some(home)) = (reusable, self.home.upgrade())
-            && let Some(connection) = self.connection.take_if(|connection| connection.rest())
+        let is_good = match &mut self.held {
+            Held::Connection(connection) => reusable && connection.rest(),
+            Held::Stream(_) | Held::Nothing => false,
+        };
+        if let (true, Some(home)) = (is_good, self.home.upgrade())
+            && let Held::Connection(connection) = mem::replace(&mut self.held, Held::Nothing)
         {
             home.take_back(connection);
         }
@@ -120,16 +183,21 @@ impl Lease {
             home.log_invalid(bad);
         }
     }
-
-    fn answer(&self) -> Option<&Answer> {
-        self.connection.as_ref().and_then(|connection| connection.answer())
-    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let (Some(_closed), Some(home)) = (self.connection.take(), self.home.upgrade()) {
-            home.lost_one();
+        let Some(home) = self.home.upgrade() else { return };
+        match mem::replace(&mut self.held, Held::Nothing) {
+            Held::Connection(closed) => {
+                drop(closed);
+                home.lost_one();
+            }
+            Held::Stream(ended) => {
+                drop(ended);
+                home.has_freed();
+            }
+            Held::Nothing => {}
         }
     }
 }
@@ -149,9 +217,9 @@ impl Tunneled {
         &mut self,
         poll: impl FnOnce(super::connection::Switched<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        match &mut self.0.connection {
-            Some(connection) => poll(connection.switch()),
-            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        match &mut self.0.held {
+            Held::Connection(connection) => poll(connection.switch()),
+            Held::Stream(_) | Held::Nothing => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
 }

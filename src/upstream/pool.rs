@@ -5,17 +5,21 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::connect::{ConnectFault, EndpointSpec, connect};
 use super::connection::Connection;
+use super::http2::Multiplexed;
+use super::http2_stream::Http2Stream;
+use super::pools::Queue;
 use super::{EndpointTally, Lease, OriginFault, TlsFault};
+use crate::config::settings::Protocol;
 use crate::http1::{self, BadAnswer};
 use crate::limits::LogLimiter;
 
@@ -29,10 +33,16 @@ pub struct EndpointPool {
     retired: Cell<bool>,
     tally: Arc<EndpointTally>,
     idle: RefCell<VecDeque<Idle>>,
+    /// Connections of HTTP/2.
+    multiplexed: RefCell<Vec<Rc<Multiplexed>>>,
+    /// How many connections are being opened.
+    opening: Cell<usize>,
+    /// Whether the last connection turned out to be one of HTTP/1.1, although HTTP/2 was offered.
+    fell_back: Cell<bool>,
     /// How many connections are open or being opened.
     open: Cell<usize>,
-    waiting: Cell<usize>,
-    freed: Notify,
+    /// Notified when a place becomes free.
+    queue: Rc<Queue>,
     bad_answers: LogLimiter,
 }
 
@@ -55,8 +65,13 @@ struct Idle {
 }
 
 impl EndpointPool {
-    /// An empty pool, which counts its connections in `tally`.
-    pub fn new(spec: Arc<EndpointSpec>, limits: PoolLimits, tally: Arc<EndpointTally>) -> Rc<EndpointPool> {
+    /// An empty pool, which counts its connections in `tally`. `queue` is that of its upstream.
+    pub fn new(
+        spec: Arc<EndpointSpec>,
+        limits: PoolLimits,
+        tally: Arc<EndpointTally>,
+        queue: Rc<Queue>,
+    ) -> Rc<EndpointPool> {
         Rc::new(EndpointPool {
             spec,
             limits: Cell::new(limits),
@@ -64,9 +79,11 @@ impl EndpointPool {
             retired: Cell::new(false),
             tally,
             idle: RefCell::default(),
+            multiplexed: RefCell::default(),
+            opening: Cell::new(0),
+            fell_back: Cell::new(false),
             open: Cell::new(0),
-            waiting: Cell::new(0),
-            freed: Notify::new(),
+            queue,
             bad_answers: LogLimiter::default(),
         })
     }
@@ -76,10 +93,15 @@ impl EndpointPool {
         &self.spec
     }
 
+    /// Its state, which all workers share.
+    pub(super) fn tally(&self) -> &EndpointTally {
+        &self.tally
+    }
+
     /// Changes the limits; connections beyond them end with their request.
     pub fn set_limits(&self, limits: PoolLimits) {
         self.limits.set(limits);
-        self.freed.notify_waiters();
+        self.queue.freed.notify_waiters();
     }
 
     /// Closes the unused connections, and each other one after its request.
@@ -87,51 +109,75 @@ impl EndpointPool {
         self.retired.set(true);
         let unused = self.idle.take();
         unused.iter().for_each(|_| self.lost_one());
+        // Each closes with its last stream.
+        drop(self.multiplexed.take());
     }
 
-    /// How many connections serve a request or are being opened.
-    pub fn busy(&self) -> usize {
-        self.open.get().saturating_sub(self.idle.borrow().len())
+    /// How many requests run and connections are being opened, as a number that can be divided by a weight.
+    pub(super) fn load(&self) -> u64 {
+        let multiplexed = self.multiplexed.borrow();
+        let streams: usize = multiplexed.iter().map(|one| one.streams()).sum();
+        let others = self.open.get().saturating_sub(self.idle.borrow().len() + multiplexed.len());
+        u64::try_from(streams + others).unwrap_or(u64::MAX >> 20) << 20
+    }
+
+    /// Whether a request could begin now.
+    pub(super) fn has_room(&self) -> bool {
+        self.open.get() < self.limits.get().connections
+            || !self.idle.borrow().is_empty()
+            || self.multiplexed.borrow().iter().any(|one| one.has_room())
     }
 
     /// Leases an idle connection, if there is one. `certainly` is for a request that must not be sent twice: the socket
     /// is checked now, so that the request is not written to a connection which the endpoint has just closed.
     pub fn lease_warm(self: &Rc<Self>, certainly: bool) -> Option<Lease> {
+        if self.spec.protocol == Protocol::Http2
+            && let Some(lease) = self.lease_stream()
+        {
+            return Some(lease);
+        }
         self.warm(certainly).map(|connection| Lease::new(connection, self, true))
     }
 
-    /// Leases a connection: an idle one, a new one, or the next one that is returned.
-    ///
-    /// `fresh` asks for a new one even if there is an idle one; `certainly` as in [`EndpointPool::lease_warm`]. The
-    /// future can be dropped at any time.
+    /// Leases a stream of an open connection, if one has room.
+    fn lease_stream(self: &Rc<Self>) -> Option<Lease> {
+        let multiplexed = self.multiplexed.borrow();
+        let place = multiplexed.iter().filter(|one| one.has_room()).find_map(|one| one.enter())?;
+        let is_secure = self.spec.tls.is_some();
+        Some(Lease::of_stream(Http2Stream::new(place, self.limits.get().answers, is_secure), self))
+    }
+
+    /// Opens a connection and leases it. The future can be dropped at any time.
     ///
     /// # Errors
-    /// [`OriginFault::Unresolved`] while the host name is unresolved, [`OriginFault::Connect`] if no connection can be
-    /// opened, [`OriginFault::Overloaded`] if none becomes free in time or too many requests wait already.
-    pub async fn lease(self: &Rc<Self>, fresh: bool, certainly: bool) -> Result<Lease, OriginFault> {
-        if let (false, Some(lease)) = (fresh, self.lease_warm(certainly)) {
-            return Ok(lease);
-        }
+    /// [`OriginFault::Unresolved`] while the host name is unresolved, [`OriginFault::Overloaded`] if there is no room,
+    /// [`OriginFault::Connect`], [`OriginFault::ConnectTimeout`] or [`OriginFault::Tls`] if none can be opened.
+    pub async fn lease_new(self: &Rc<Self>) -> Result<Lease, OriginFault> {
         if !self.spec.is_known() {
-            self.tally.refused(&self.spec.authority, &"its host name could not be resolved");
+            self.tally.refused(&self.spec.title(), &"its host name could not be resolved");
             return Err(OriginFault::Unresolved);
         }
-        let deadline = Instant::now() + self.limits.get().connect;
-        loop {
-            if self.open.get() < self.limits.get().connections {
-                return self.connect(deadline).await;
-            }
-            if self.waiting.get() >= self.limits.get().connections {
-                return Err(OriginFault::Overloaded);
-            }
-            let place = Count::enter(&self.waiting);
-            let freed = timeout_at(deadline, self.freed.notified()).await;
-            drop(place);
-            freed.map_err(|_| OriginFault::Overloaded)?;
-            if let Some(lease) = self.lease_warm(certainly) {
-                return Ok(lease);
-            }
+        // One connection of HTTP/2 serves all requests that wait for it.
+        if self.open.get() >= self.limits.get().connections || self.is_opening_for_all() {
+            return Err(OriginFault::Overloaded);
         }
+        let opening = Count::enter(&self.opening);
+        let leased = self.connect(Instant::now() + self.limits.get().connect).await;
+        drop(opening);
+        if self.spec.protocol == Protocol::Http2 {
+            self.queue.freed.notify_waiters();
+        }
+        leased
+    }
+
+    /// Whether a connection is being opened that will have room for further requests.
+    pub(super) fn is_opening_for_all(&self) -> bool {
+        self.is_multiplexed() && self.opening.get() > 0
+    }
+
+    /// Whether requests share connections.
+    pub(super) fn is_multiplexed(&self) -> bool {
+        self.spec.protocol == Protocol::Http2 && !self.fell_back.get()
     }
 
     /// Closes connections that were unused for the idle time, and removes those that the endpoint has closed.
@@ -146,6 +192,12 @@ impl EndpointPool {
         });
         let gone = before - idle.len();
         drop(idle);
+        let then = now.checked_sub(self.limits.get().idle);
+        self.multiplexed.borrow_mut().retain(|one| {
+            let has_moved = one.version != self.spec.version()
+                && self.spec.addresses().is_some_and(|all| one.peer.is_some_and(|peer| !all.all().contains(&peer)));
+            !one.is_over(then) && !has_moved
+        });
         for _ in 0..gone {
             self.lost_one();
         }
@@ -167,14 +219,14 @@ impl EndpointPool {
             return self.lost_one();
         }
         self.idle.borrow_mut().push_back(Idle { connection, since: Instant::now() });
-        self.freed.notify_one();
+        self.queue.freed.notify_one();
     }
 
     /// Logs an invalid response of the endpoint, at a limited rate; the access log has the cause of each. A response
     /// that ends early is not logged: that happens whenever an endpoint is stopped.
     pub(super) fn log_invalid(&self, bad: &BadAnswer) {
         if *bad != BadAnswer::Cut && self.bad_answers.is_due(Instant::now().into_std()) {
-            let (endpoint, cause) = (&self.spec.authority, bad.word());
+            let (endpoint, cause) = (&*self.spec.title(), bad.word());
             tracing::warn!(endpoint, cause, error = %bad, "invalid response from the endpoint");
         }
     }
@@ -182,15 +234,20 @@ impl EndpointPool {
     /// Logs that TLS broke on an open connection, at a limited rate.
     pub(super) fn log_tls(&self, fault: &TlsFault) {
         if self.bad_answers.is_due(Instant::now().into_std()) {
-            let (endpoint, error, mend) = (&self.spec.authority, &fault.what, fault.mend);
+            let (endpoint, error, mend) = (&*self.spec.title(), &fault.what, fault.mend);
             tracing::warn!(code = "endpoint_tls", endpoint, error, mend, "the endpoint ended the TLS connection");
         }
+    }
+
+    /// A stream has ended.
+    pub(super) fn has_freed(&self) {
+        self.queue.freed.notify_one();
     }
 
     pub(super) fn lost_one(&self) {
         self.open.set(self.open.get().saturating_sub(1));
         self.tally.lost();
-        self.freed.notify_one();
+        self.queue.freed.notify_one();
     }
 
     /// The most recently used connection that is still open.
@@ -207,40 +264,74 @@ impl EndpointPool {
     async fn connect(self: &Rc<Self>, deadline: Instant) -> Result<Lease, OriginFault> {
         let place = Count::enter(&self.open);
         let version = self.spec.version();
-        let connection = match connect(&self.spec, deadline).await {
-            Ok(stream) => Box::new(Connection::new(stream, self.limits.get().answers, version)),
+        let stream = match connect(&self.spec, deadline).await {
+            Ok(stream) => stream,
             Err(fault) => {
-                self.freed.notify_one();
-                return Err(match fault {
-                    ConnectFault::Tls(error) => {
-                        let fault = TlsFault::of(&error);
-                        self.tally.distrusted(&self.spec.authority, &fault);
-                        OriginFault::Tls(fault)
-                    }
-                    fault => {
-                        self.tally.refused(&self.spec.authority, &fault);
-                        OriginFault::Connect
-                    }
-                });
+                self.queue.freed.notify_one();
+                return Err(self.failed(fault));
             }
         };
-        self.tally.made(&self.spec.authority);
-        // From here on the lease owns the place.
+        let is_http2 = self.spec.protocol == Protocol::Http2 && stream.speaks_http2();
+        self.fell_back.set(!is_http2);
+        if !is_http2 {
+            self.tally.made(&self.spec.title());
+            // From here on the lease owns the place.
+            place.stay();
+            return Ok(Lease::new(Box::new(Connection::new(stream, self.limits.get().answers, version)), self, false));
+        }
+        let (home, tally) = (Rc::downgrade(self), Arc::clone(&self.tally));
+        let ended = move || match home.upgrade() {
+            Some(home) => {
+                home.multiplexed.borrow_mut().retain(|one| !one.is_over(None));
+                home.lost_one();
+            }
+            None => tally.lost(),
+        };
+        let begun = Multiplexed::begin(stream, self.limits.get().answers, version, ended);
+        let Ok(Ok(connection)) = timeout_at(deadline, begun).await else {
+            self.queue.freed.notify_one();
+            return Err(self.failed(ConnectFault::Refused(io::ErrorKind::ConnectionReset.into())));
+        };
+        self.tally.made(&self.spec.title());
+        // From here on the task of the connection owns the place.
         place.stay();
-        Ok(Lease::new(connection, self, false))
+        let Some(entered) = connection.enter() else { return Err(OriginFault::Reset) };
+        let stream = Http2Stream::new(entered, self.limits.get().answers, self.spec.tls.is_some());
+        if !self.retired.get() {
+            self.multiplexed.borrow_mut().push(connection);
+        }
+        Ok(Lease::of_stream(stream, self))
+    }
+
+    fn failed(&self, fault: ConnectFault) -> OriginFault {
+        let endpoint = &self.spec.title();
+        match fault {
+            ConnectFault::Tls(error) => {
+                let fault = TlsFault::of(&error);
+                self.tally.distrusted(endpoint, &fault);
+                OriginFault::Tls(Box::new(fault))
+            }
+            fault => {
+                self.tally.refused(endpoint, &fault);
+                match fault {
+                    ConnectFault::Late { .. } => OriginFault::ConnectTimeout,
+                    _ => OriginFault::Connect,
+                }
+            }
+        }
     }
 }
 
 /// Increments a counter until it is dropped.
-struct Count<'a>(Option<&'a Cell<usize>>);
+pub(super) struct Count<'a>(Option<&'a Cell<usize>>);
 
 impl<'a> Count<'a> {
-    fn enter(counter: &'a Cell<usize>) -> Count<'a> {
+    pub(super) fn enter(counter: &'a Cell<usize>) -> Count<'a> {
         counter.set(counter.get() + 1);
         Count(Some(counter))
     }
 
-    fn stay(mut self) {
+    pub(super) fn stay(mut self) {
         self.0 = None;
     }
 }
@@ -250,62 +341,5 @@ impl Drop for Count<'_> {
         if let Some(counter) = self.0 {
             counter.set(counter.get().saturating_sub(1));
         }
-    }
-}
-
-/// The pools of one upstream in one worker.
-pub struct UpstreamPools {
-    endpoints: Vec<Rc<EndpointPool>>,
-    next: Cell<usize>,
-    retry: bool,
-}
-
-impl UpstreamPools {
-    /// Pools for these endpoints, of which there must be at least one.
-    pub fn new(endpoints: Vec<Rc<EndpointPool>>, retry: bool) -> UpstreamPools {
-        UpstreamPools { endpoints, next: Cell::new(0), retry }
-    }
-
-    /// Whether a request that was certainly not processed may be sent once more.
-    pub fn retries(&self) -> bool {
-        self.retry
-    }
-
-    /// The endpoint with the fewest requests in flight among those whose host name is resolved; equal ones take turns.
-    /// `None` only without endpoints.
-    pub fn choose(&self) -> Option<&Rc<EndpointPool>> {
-        match self.endpoints.as_slice() {
-            [only] => Some(only),
-            many => {
-                let turn = self.next.get();
-                self.next.set(turn.wrapping_add(1));
-                let count = many.len().max(1);
-                many.iter()
-                    .cycle()
-                    .skip(turn % count)
-                    .take(count)
-                    .min_by_key(|pool| (!pool.spec.is_known(), pool.busy()))
-            }
-        }
-    }
-
-    /// The pool of this endpoint.
-    pub fn of(&self, spec: &EndpointSpec) -> Option<&Rc<EndpointPool>> {
-        self.endpoints.iter().find(|pool| *pool.spec == *spec)
-    }
-
-    /// The pools of all endpoints.
-    pub fn all(&self) -> impl Iterator<Item = &Rc<EndpointPool>> {
-        self.endpoints.iter()
-    }
-
-    /// The worker's tick.
-    pub fn sweep(&self, now: Instant) {
-        self.endpoints.iter().for_each(|pool| pool.sweep(now));
-    }
-
-    /// The endpoints other than `tried`, for a request that was not sent.
-    pub fn others(&self, tried: &Rc<EndpointPool>) -> impl Iterator<Item = &Rc<EndpointPool>> {
-        self.endpoints.iter().filter(|pool| !Rc::ptr_eq(pool, tried))
     }
 }

@@ -133,7 +133,7 @@ pub fn is_repeatable(request: &Request<OutgoingBody>) -> bool {
 
 /// The framing of a request body: `Content-Length` if the length is known, else chunked, for all methods. A request
 /// without a body has `Content-Length: 0` only if the client sent it.
-fn framing(request: &Request<OutgoingBody>) -> Framing {
+pub(super) fn framing(request: &Request<OutgoingBody>) -> Framing {
     match request.body().size_hint().exact() {
         Some(0) if request.body().is_empty() && !request.headers().contains_key(CONTENT_LENGTH) => Framing::None,
         Some(length) => Framing::Length(length),

@@ -29,6 +29,14 @@ impl Stream {
         }
     }
 
+    /// Whether the endpoint has chosen HTTP/2. Without TLS there is no choice.
+    pub(super) fn speaks_http2(&self) -> bool {
+        match self {
+            Stream::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+            Stream::Tcp(_) | Stream::Unix(_) => true,
+        }
+    }
+
     /// Ready when a read may give bytes. With TLS it is always ready: the library may hold bytes that were read from the
     /// socket before.
     pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -69,7 +77,9 @@ impl Stream {
 /// [`Stream::is_quiet`] with TLS. Records without content, such as session tickets, do not count.
 fn is_quiet(stream: &mut TlsStream<TcpStream>, certainly: bool) -> bool {
     let (socket, session) = stream.get_mut();
-    loop {
+    let has_nothing = |state: rustls::IoState| state.plaintext_bytes_to_read() == 0 && !state.peer_has_closed();
+    // Also bytes that were decrypted before count: they followed the last response.
+    while session.process_new_packets().is_ok_and(has_nothing) {
         let read = match certainly {
             true => session.read_tls(&mut &*SockRef::from(&*socket)),
             false => session.read_tls(&mut Notified(socket)),
@@ -79,11 +89,8 @@ fn is_quiet(stream: &mut TlsStream<TcpStream>, certainly: bool) -> bool {
             Err(_) | Ok(0) => return false,
             Ok(_) => {}
         }
-        let is_quiet = |state: rustls::IoState| state.plaintext_bytes_to_read() == 0 && !state.peer_has_closed();
-        if !session.process_new_packets().is_ok_and(is_quiet) {
-            return false;
-        }
     }
+    false
 }
 
 /// Reads from a socket only if the runtime was notified that it may be readable.

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::TlsFault;
+use super::{Health, TlsFault};
 use crate::telemetry::Outage;
 
 /// Counters of an endpoint, of all workers together.
@@ -15,7 +15,10 @@ pub struct EndpointTally {
     lost: AtomicU64,
     refused: AtomicU64,
     refused_in_a_row: AtomicU64,
+    retried: AtomicU64,
     outage: Outage,
+    /// Whether requests are sent to it.
+    pub health: Health,
 }
 
 /// Whether an endpoint can be reached.
@@ -79,6 +82,16 @@ impl EndpointTally {
     /// How many attempts to connect failed.
     pub fn refusals(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Counts a request that failed here and is sent once more.
+    pub(super) fn retried(&self) {
+        self.retried.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many requests failed here and were sent once more.
+    pub fn retries(&self) -> u64 {
+        self.retried.load(Ordering::Relaxed)
     }
 
     /// Whether the endpoint can be reached, according to the last attempt.

@@ -12,7 +12,7 @@ use rustls::sign::SingleCertAndKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, CertificateError, ClientConfig};
 
-use crate::config::settings::UpstreamTls;
+use crate::config::settings::{Protocol, UpstreamTls};
 use crate::tls::ServerName;
 
 /// TLS sessions that are kept for resumption, of all endpoints of an upstream together.
@@ -22,6 +22,7 @@ const SESSIONS: usize = 256;
 #[derive(Clone)]
 pub struct ClientTls {
     settings: Arc<UpstreamTls>,
+    protocol: Protocol,
     config: Arc<ClientConfig>,
 }
 
@@ -35,7 +36,7 @@ impl ClientTls {
     ///
     /// # Errors
     /// If the provider does not support a protocol version; ours supports all.
-    pub fn new(settings: &UpstreamTls) -> Result<ClientTls, ClientTlsError> {
+    pub fn new(settings: &UpstreamTls, protocol: Protocol) -> Result<ClientTls, ClientTlsError> {
         let versions: &[_] = if settings.tls12 { &[&TLS13, &TLS12] } else { &[&TLS13] };
         let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_protocol_versions(versions)?
@@ -47,13 +48,14 @@ impl ClientTls {
             None => builder.with_no_client_auth(),
         };
         config.resumption = Resumption::in_memory_sessions(SESSIONS);
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(ClientTls { settings: Arc::new(settings.clone()), config: Arc::new(config) })
+        let offered = [(protocol == Protocol::Http2, &b"h2"[..]), (true, b"http/1.1")];
+        config.alpn_protocols = offered.iter().filter(|(on, _)| *on).map(|(_, name)| name.to_vec()).collect();
+        Ok(ClientTls { settings: Arc::new(settings.clone()), protocol, config: Arc::new(config) })
     }
 
     /// Whether it was built from equal settings, files included.
-    pub fn is_of(&self, settings: &UpstreamTls) -> bool {
-        *self.settings == *settings
+    pub fn is_of(&self, settings: &UpstreamTls, protocol: Protocol) -> bool {
+        *self.settings == *settings && self.protocol == protocol
     }
 
     /// The name that certificates must have in place of the endpoint's host.
@@ -69,7 +71,7 @@ impl ClientTls {
 /// Equal if connections are interchangeable: the same CAs, client certificate and versions.
 impl PartialEq for ClientTls {
     fn eq(&self, other: &ClientTls) -> bool {
-        self.is_of(&other.settings)
+        self.is_of(&other.settings, other.protocol)
     }
 }
 
@@ -111,7 +113,8 @@ fn mend(error: &io::Error) -> &'static str {
             C::NotValidForName | C::NotValidForNameContext { .. } => {
                 "set `tls.server_name` of the upstream to a name in the endpoint's certificate"
             }
-            C::UnknownIssuer => {
+            // An issuer of the same name has another key.
+            C::UnknownIssuer | C::BadSignature => {
                 "set `tls.ca_file` of the upstream to the CA that issued the endpoint's certificate, and let the \
                  endpoint send its whole chain"
             }

@@ -1,6 +1,8 @@
 //! `[upstreams]`: what its keys mean, and which values are refused.
 
-use tokengate::config::settings::HostHeader;
+use std::time::Duration;
+
+use tokengate::config::settings::{Balance, Ejection, HostHeader};
 
 use super::Folder;
 use super::refused::BASE;
@@ -57,7 +59,7 @@ fn tls_without_an_endpoint_for_it_or_with_wrong_files_is_refused() {
             "client_key_file = \"certs/dev-key.pem\"",
             "is only one of the two files; add `client_cert_file`",
         ),
-        ("https://a:1", "min_version = \"1.1\"", "`1.1` is not supported here; write \"1.2\" or \"1.3\""),
+        ("https://a:1", "min_version = \"1.1\"", "`1.1` is not supported here; did you mean `1.2`?"),
     ] {
         let errors = folder.errors(&with(&format!("\"{endpoints}\""), &format!("tls = {{ {table} }}")));
         assert!(errors.len() == 1 && errors[0].contains(what), "{table}: {errors:?}");
@@ -110,5 +112,53 @@ fn a_host_header_is_a_word_or_a_host() {
     for value in ["", "a b", "http://a", "a/b", "u@a", "a:", "a:x", "*.a"] {
         let errors = folder.errors(&with(value));
         assert!(errors.len() == 1 && errors[0].contains("is not a host"), "{value}: {errors:?}");
+    }
+}
+
+#[test]
+fn health_and_balancing_have_the_configured_values() {
+    let folder = Folder::new();
+    let defaults = &folder.settings(BASE).upstreams[0];
+    assert_eq!((defaults.balance, defaults.max_waiting), (Balance::LeastRequests, 1_000));
+    assert_eq!((defaults.health_check.as_ref(), defaults.ejection), (None, Some(Ejection::default())));
+    assert_eq!((defaults.wait_timeout, defaults.slow_start), (Duration::from_secs(5), Duration::from_secs(10)));
+    let lines = "balance = \"hash:user_id\"\nmax_connections = 7\nconnect_timeout = \"3s\"\nslow_start = \"off\"\n\
+                 health_check = { path = \"/healthz?x\", host = \"h.test\", status = \"204\", every = \"1s\", unhealthy = 9 }\n\
+                 ejection = { consecutive_errors = 3, eject_for = \"1m\", max_ejected = \"100%\" }";
+    let upstream = &folder
+        .settings(&with("\"http://a:1 weight=3\", \"unix:a.sock weight=20\", \"http://b:1\"", lines))
+        .upstreams[0];
+    assert_eq!(upstream.endpoints.iter().map(|endpoint| endpoint.weight).collect::<Vec<_>>(), [3, 20, 1]);
+    assert_eq!((upstream.balance, upstream.max_waiting), (Balance::HashUser, 7));
+    assert_eq!((upstream.wait_timeout, upstream.slow_start), (Duration::from_secs(3), Duration::ZERO));
+    let check = upstream.health_check.as_ref().unwrap();
+    assert_eq!((check.path.to_string(), check.status.clone()), ("/healthz?x".to_owned(), 204..=204));
+    assert_eq!((check.every, check.timeout), (Duration::from_secs(1), Duration::from_secs(2)));
+    assert_eq!((check.healthy, check.unhealthy), (2, 9));
+    let rule = Ejection { consecutive_errors: 3, eject_for: Duration::from_secs(60), max_ejected: 100 };
+    assert_eq!(upstream.ejection, Some(rule));
+    let off = folder.settings(&with("\"http://a:1\"", "ejection = { consecutive_errors = \"off\" }"));
+    assert_eq!(off.upstreams[0].ejection, None);
+}
+
+#[test]
+fn wrong_values_of_health_and_balancing_are_refused() {
+    let folder = Folder::new();
+    for (lines, what) in [
+        ("balance = \"random\"", "`random` is not supported here"),
+        ("ejection = { max_ejected = \"half\" }", "`half` is not a percentage; write \"0%\" to \"100%\""),
+        ("ejection = { max_ejected = \"101%\" }", "`101%` is not a percentage"),
+        ("ejection = { consecutive_errors = 0 }", "`0` is out of bounds"),
+        ("health_check = { path = \"healthz\" }", "`healthz` is not a path"),
+        ("health_check = { path = \"/\", status = \"6xx\" }", "`6xx` is not a status"),
+        ("health_check = { path = \"/\", status = \"abc\" }", "`abc` is not a status"),
+        ("health_check = { path = \"/\", every = \"1ms\" }", "`1ms` is out of bounds"),
+    ] {
+        let errors = folder.errors(&with("\"http://a:1\"", lines));
+        assert!(errors.len() == 1 && errors[0].contains(what), "{lines}: {errors:?}");
+    }
+    for endpoint in ["http://a:1 weight=0", "http://a:1 weight=x", "http://a:1 weight=1001"] {
+        let errors = folder.errors(&with(&format!("\"{endpoint}\""), ""));
+        assert!(errors.len() == 1 && errors[0].contains("has no valid weight"), "{endpoint}: {errors:?}");
     }
 }

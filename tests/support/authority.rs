@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, date_time_ymd,
@@ -38,10 +38,6 @@ impl Authority {
     /// Its own certificate.
     pub fn file(&self) -> PathBuf {
         self.folder.path().join("ca.pem")
-    }
-
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
     }
 
     /// A certificate for servers and clients, in files that begin with `name`. `names` are its hosts.

@@ -340,7 +340,12 @@ fn upstream(endpoints: &[SocketAddr]) -> Upstream {
         Endpoint::at(address.to_string(), EndpointAddress::Tcp(address.ip().to_string(), address.port()))
     };
     let endpoints = endpoints.iter().map(endpoint).collect();
-    Upstream { idle_timeout: AMPLE, connect_timeout: PATIENCE, ..Upstream::of("origin", endpoints) }
+    Upstream {
+        idle_timeout: AMPLE,
+        connect_timeout: PATIENCE,
+        wait_timeout: PATIENCE,
+        ..Upstream::of("origin", endpoints)
+    }
 }
 
 pub fn route(name: &str, prefix: &str, auth: Auth) -> Route {

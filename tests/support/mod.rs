@@ -8,6 +8,7 @@ pub mod dice;
 pub mod fleet;
 pub mod frames;
 pub mod gateway;
+pub mod h2_origin;
 pub mod http2;
 pub mod line;
 pub mod mariadb;

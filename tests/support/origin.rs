@@ -63,6 +63,11 @@ impl Gate {
         Arc::new(Gate(Semaphore::new(0)))
     }
 
+    /// Waits until it is open.
+    pub async fn passed(&self) {
+        drop(self.0.acquire().await);
+    }
+
     /// Opens the gate for all current and future waits.
     pub fn open(&self) {
         self.0.close();
@@ -110,7 +115,15 @@ impl Origin {
 
     /// Uses the steps that the script returns.
     pub async fn scripted(script: impl Fn(&Request) -> Vec<Step> + Send + Sync + 'static) -> Origin {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Origin::scripted_at("127.0.0.1:0".parse().unwrap(), script).await
+    }
+
+    /// The same at an address, such as that of an endpoint which has ended.
+    pub async fn scripted_at(
+        address: SocketAddr,
+        script: impl Fn(&Request) -> Vec<Step> + Send + Sync + 'static,
+    ) -> Origin {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::<Seen>::default();
         let accepting = tokio::spawn(accept(listener, Arc::clone(&seen), Arc::new(script))).abort_handle();
@@ -153,6 +166,13 @@ impl Origin {
     /// How many bytes of floods the gateway has read.
     pub fn flooded(&self) -> usize {
         self.seen.flooded.load(Ordering::Acquire)
+    }
+
+    /// Ends it with all its connections. Returns all requests that it has seen.
+    pub async fn end(self) -> Vec<Request> {
+        self.accepting.abort();
+        eventually(PATIENCE, "the endpoint ends", || async { self.accepting.is_finished() }).await;
+        self.requests()
     }
 
     /// Waits until no connection is open.

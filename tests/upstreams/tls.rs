@@ -68,7 +68,7 @@ async fn a_certificate_that_is_not_trusted_is_a_bad_gateway_with_its_cause_in_th
             "renew the certificate of the endpoint",
         ),
         (authority.issue("elsewhere", &["elsewhere.test"]), "", "not valid for name", "tls.server_name"),
-        (other.issue("foreign", &["localhost"]), "", "UnknownIssuer", "tls.ca_file"),
+        (other.issue("foreign", &["localhost"]), "", "invalid peer certificate", "tls.ca_file"),
     ];
     for (certificate, more, what, mend) in &cases {
         let nginx = nginx(certificate, more).await;
@@ -93,15 +93,16 @@ async fn a_certificate_that_is_not_trusted_is_a_bad_gateway_with_its_cause_in_th
     let gateway = gateway_before(nginx.address(), &authority.trusted()).await;
     assert_eq!(Ask::get("/public/x").to(&gateway).await.status, 400);
     // An endpoint without TLS.
-    let origin = Origin::doing(vec![Step::Send(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()), Step::Close]).await;
-    let gateway = gateway_before(origin.address(), &authority.trusted()).await;
+    let unencrypted = Nginx::serving(|address| format!("listen {address};")).await;
+    let gateway = gateway_before(unencrypted.address(), &authority.trusted()).await;
     assert_eq!(Ask::get("/public/x").to(&gateway).await.status, 502);
+    gateway.has_counted("public", "origin_tls", 1).await;
 }
 
 #[tokio::test]
 async fn the_server_name_and_the_ca_file_say_what_is_trusted() {
     let authority = Authority::new();
-    let nginx = nginx(&authority.issue("elsewhere", &["elsewhere.test"]), "").await;
+    let nginx = nginx(&authority.issue("elsewhere", &["elsewhere.test"]), "ssl_protocols TLSv1.3;").await;
     let name = ServerName::try_from("elsewhere.test").unwrap();
     let tls = UpstreamTls { server_name: Some(name), tls12: false, ..authority.trusted() };
     let gateway = gateway_before(nginx.address(), &tls).await;
@@ -227,4 +228,26 @@ async fn a_tunnel_passes_through_tls() {
         }
     }
     assert_eq!(wire.0.buffer, b"oneanother");
+}
+
+#[tokio::test]
+async fn bytes_after_a_response_never_reach_another_client() {
+    let authority = Authority::new();
+    let certificate = authority.issue("server", &["localhost"]).read();
+    // Lengths around the size of a read, so that some of the bytes may stay in the TLS library.
+    for length in (8_000..8_400).step_by(20) {
+        let origin = Origin::scripted(move |request: &Request| {
+            let own = format!("{}{}", request.target, "x".repeat(length));
+            let evil = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil".repeat(20);
+            vec![Step::Read, Step::Send([ok(&own), evil.into_bytes()].concat())]
+        })
+        .await;
+        let front = TlsFront::before(origin.address(), &certificate).await;
+        let gateway = gateway_before(front.address(), &authority.trusted()).await;
+        for number in 0..3 {
+            let target = format!("/public/{number}");
+            let answer = Ask::get(&target).to(&gateway).await;
+            assert!(answer.status == 200 && answer.text().starts_with(&target), "{length}: {}", answer.status);
+        }
+    }
 }

@@ -115,6 +115,10 @@ pub enum EndpointState {
     Reachable,
     /// The last connection attempt failed.
     Unreachable,
+    /// Requests to it failed, so it gets none for a while.
+    Ejected,
+    /// Its health checks fail, so it gets no requests.
+    Unhealthy,
 }
 
 /// A certificate.

@@ -29,6 +29,8 @@ fn endpoint(state: &EndpointState) -> (&'static str, &'static str) {
         EndpointState::Untried => ("off", "Unused"),
         EndpointState::Reachable => ("good", "Reachable"),
         EndpointState::Unreachable => ("bad", "Unreachable"),
+        EndpointState::Ejected => ("bad", "Ejected"),
+        EndpointState::Unhealthy => ("bad", "Unhealthy"),
     }
 }
 

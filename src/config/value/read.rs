@@ -54,6 +54,16 @@ impl<'d> Key<'d> {
         if self.is_word() { None } else { self.read_count(bounds, "") }
     }
 
+    /// A whole number within bounds; `None` for the word of [`Key::or_word`].
+    pub(in crate::config) fn count_unless_word<T: TryFrom<u64> + TryInto<u64> + Copy>(
+        &self,
+        bounds: RangeInclusive<u64>,
+        default: T,
+    ) -> Option<T> {
+        self.note(|| (count_kind(&bounds), default.try_into().ok().map(Value::from)));
+        if self.is_word() { None } else { Some(self.read_count(bounds, "").unwrap_or(default)) }
+    }
+
     fn read_count<T: TryFrom<u64>>(&self, bounds: RangeInclusive<u64>, why: &str) -> Option<T> {
         let (least, most) = bounds.clone().into_inner();
         let must = if least == most { format!("{least}") } else { format!("a whole number from {least} to {most}") };

@@ -1,0 +1,152 @@
+//! HTTP/2 towards endpoints. All settings of the HTTP/2 library are here.
+//!
+//! Requests share few connections. The task of a connection reads and writes its frames. A [`Multiplexed`] takes no more
+//! streams than the endpoint permits, so that the library never queues one. A connection that the endpoint ends (GOAWAY)
+//! takes no further streams, and closes when the last one has ended.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use h2::client::{Builder, SendRequest};
+use tokio::time::Instant;
+
+use super::stream::Stream;
+use crate::config::settings::Protocol;
+use crate::http1;
+
+/// Maximum number of streams of one connection, however many the endpoint permits.
+const MOST_STREAMS: usize = Protocol::Http2.requests_per_connection();
+/// Flow-control window of a stream, in bytes: what the gateway takes of a response before the client has.
+const STREAM_WINDOW: u32 = 64 << 10;
+/// Window of a connection: room for all of its streams, so that a client that reads nothing stops no other one.
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * 100;
+/// Maximum bytes of a request that wait in the library.
+const SEND_BUFFER: usize = 64 << 10;
+
+/// One HTTP/2 connection to an endpoint.
+pub(super) struct Multiplexed {
+    /// The version of the endpoint's addresses when it was opened.
+    pub(super) version: u64,
+    pub(super) peer: Option<SocketAddr>,
+    requests: SendRequest<Bytes>,
+    streams: Cell<usize>,
+    /// How many streams it has had.
+    served: Cell<u64>,
+    idle_since: Cell<Instant>,
+    state: Rc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// It takes no further streams.
+    is_over: Cell<bool>,
+}
+
+/// One stream: a place in its connection until it is dropped.
+pub(super) struct Place(Rc<Multiplexed>);
+
+impl Multiplexed {
+    /// Begins HTTP/2 on a connection. `ended` is called when it has ended.
+    ///
+    /// # Errors
+    /// The endpoint has closed the connection.
+    pub(super) async fn begin(
+        stream: Stream,
+        limits: http1::Limits,
+        version: u64,
+        ended: impl FnOnce() + 'static,
+    ) -> Result<Rc<Multiplexed>, h2::Error> {
+        let peer = stream.peer();
+        let (requests, connection) = builder(limits).handshake(stream).await?;
+        let state = Rc::<State>::default();
+        let of_task = Rc::clone(&state);
+        tokio::task::spawn_local(async move {
+            // Its streams learn of an error themselves.
+            let _ = connection.await;
+            of_task.is_over.set(true);
+            ended();
+        });
+        Ok(Rc::new(Multiplexed {
+            version,
+            peer,
+            requests,
+            streams: Cell::new(0),
+            served: Cell::new(0),
+            idle_since: Cell::new(Instant::now()),
+            state,
+        }))
+    }
+
+    /// How many streams it has.
+    pub(super) fn streams(&self) -> usize {
+        self.streams.get()
+    }
+
+    /// Whether it can take another stream.
+    pub(super) fn has_room(&self) -> bool {
+        !self.state.is_over.get() && self.streams.get() < MOST_STREAMS.min(self.requests.current_max_send_streams())
+    }
+
+    /// Whether it takes no further streams, or has been unused since before `then`.
+    pub(super) fn is_over(&self, then: Option<Instant>) -> bool {
+        self.state.is_over.get() || self.streams.get() == 0 && then.is_some_and(|then| self.idle_since.get() <= then)
+    }
+
+    /// Gives it no further streams.
+    pub(super) fn leave(&self) {
+        self.state.is_over.set(true);
+    }
+
+    /// Takes a place for a stream; `None` if the endpoint has ended the connection meanwhile.
+    pub(super) fn enter(self: &Rc<Self>) -> Option<Place> {
+        let mut cx = Context::from_waker(Waker::noop());
+        if !matches!(self.requests.clone().poll_ready(&mut cx), Poll::Ready(Ok(()))) {
+            self.leave();
+            return None;
+        }
+        self.streams.set(self.streams.get() + 1);
+        self.served.set(self.served.get() + 1);
+        Some(Place(Rc::clone(self)))
+    }
+}
+
+impl Place {
+    /// The handle that opens the stream.
+    pub(super) fn requests(&self) -> SendRequest<Bytes> {
+        self.0.requests.clone()
+    }
+
+    /// Whether the connection had a stream before.
+    pub(super) fn is_reused(&self) -> bool {
+        self.0.served.get() > 1
+    }
+
+    /// Gives the connection no further streams.
+    pub(super) fn leave(&self) {
+        self.0.leave();
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let connection = &self.0;
+        connection.streams.set(connection.streams.get().saturating_sub(1));
+        connection.idle_since.set(Instant::now());
+    }
+}
+
+/// The settings of a connection.
+pub(super) fn builder(limits: http1::Limits) -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .enable_push(false)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buffer_size(SEND_BUFFER)
+        .initial_max_send_streams(MOST_STREAMS)
+        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX));
+    builder
+}

@@ -1,0 +1,391 @@
+//! One request and its response on an HTTP/2 connection.
+//!
+//! The exchange polls it in its own task, as a connection of HTTP/1.1: it sends the request and reads the response. Room
+//! for more of the response is granted when the client has taken the last piece.
+
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::client::ResponseFuture;
+use h2::{Reason, RecvStream, SendStream};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http_body::{Body, Frame};
+use tokio::task::AbortHandle;
+
+use super::http2::Place;
+use super::sending::{Unsent, framing, is_repeatable};
+use super::{OriginFault, OutgoingBody};
+use crate::http1::{self, BadAnswer, Framing, decimal};
+
+/// How much of a request body is kept until its response begins, so that a request which the endpoint has not processed
+/// can be sent again, in bytes.
+const KEPT: usize = 64 << 10;
+
+/// A request on an HTTP/2 connection, and its response.
+pub(super) struct Http2Stream {
+    place: Place,
+    limits: http1::Limits,
+    scheme: Scheme,
+    response: Option<ResponseFuture>,
+    body: Option<RecvStream>,
+    /// The size of the last piece, for which no room was granted yet.
+    taken: usize,
+    /// The remaining length of the response body, if it is known.
+    left: Option<u64>,
+    is_head: bool,
+    outgoing: Rc<Outgoing>,
+    task: Option<AbortHandle>,
+    /// Whether the endpoint has certainly not processed the request.
+    is_unprocessed: bool,
+    /// Whether the endpoint has reset the stream, and not lost the whole connection.
+    is_reset: bool,
+}
+
+/// What sends a request; shared with the task that sends the rest of one.
+#[derive(Default)]
+struct Outgoing {
+    sending: RefCell<Sending>,
+    unsent: Cell<Option<Unsent>>,
+}
+
+#[derive(Default)]
+struct Sending {
+    request: Option<Request<OutgoingBody>>,
+    /// `None`: the request has no body, or all of it was sent.
+    to: Option<SendStream<Bytes>>,
+    piece: Bytes,
+    is_last: bool,
+    /// The pieces that were sent; `None`: too much to keep.
+    kept: Option<Vec<Bytes>>,
+    has_left: bool,
+}
+
+impl Http2Stream {
+    pub(super) fn new(place: Place, limits: http1::Limits, is_secure: bool) -> Http2Stream {
+        Http2Stream {
+            place,
+            limits,
+            scheme: if is_secure { Scheme::HTTPS } else { Scheme::HTTP },
+            response: None,
+            body: None,
+            taken: 0,
+            left: None,
+            is_head: false,
+            outgoing: Rc::default(),
+            task: None,
+            is_unprocessed: false,
+            is_reset: false,
+        }
+    }
+
+    /// Whether the connection had a stream before.
+    pub(super) fn is_reused(&self) -> bool {
+        self.place.is_reused()
+    }
+
+    /// Gives the connection no further streams: it does not respond.
+    pub(super) fn distrust(&self) {
+        self.place.leave();
+    }
+
+    /// Opens the stream; [`Http2Stream::poll_answer`] sends the request.
+    pub(super) fn begin(&mut self, request: Request<OutgoingBody>) {
+        self.is_head = *request.method() == Method::HEAD;
+        let is_empty = request.body().is_empty();
+        let mut sending = self.outgoing.sending.borrow_mut();
+        *sending = Sending { kept: Some(Vec::new()), ..Sending::default() };
+        let head = head(&request, &self.scheme);
+        sending.request = Some(request);
+        match head.map(|head| self.place.requests().send_request(head, is_empty)) {
+            Some(Ok((response, to))) => {
+                sending.has_left = true;
+                sending.to = (!is_empty).then_some(to);
+                self.response = Some(response);
+            }
+            // The connection has ended, or the endpoint has said that it takes no more streams.
+            _ => {
+                self.is_unprocessed = true;
+                self.place.leave();
+            }
+        }
+    }
+
+    /// Sends the request, and waits for the head of the response.
+    pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<()>, OriginFault>> {
+        if self.send(cx) == Some(Unsent::Body) {
+            return Poll::Ready(Err(OriginFault::Reset));
+        }
+        let Some(response) = &mut self.response else { return Poll::Ready(Err(OriginFault::Reset)) };
+        match ready!(Pin::new(response).poll(cx)) {
+            Ok(response) => {
+                self.response = None;
+                let (head, body) = response.into_parts();
+                let mut sending = self.outgoing.sending.borrow_mut();
+                sending.kept = None;
+                if sending.to.is_none() {
+                    sending.request = None;
+                }
+                drop(sending);
+                let mut answer = Response::new(());
+                (*answer.status_mut(), *answer.headers_mut()) = (head.status, head.headers);
+                self.left = self.length(&mut answer, &body).map_err(OriginFault::BadResponse)?;
+                self.body = Some(body);
+                Poll::Ready(Ok(answer))
+            }
+            Err(error) => {
+                self.response = None;
+                self.is_unprocessed = error.is_remote()
+                    && (error.is_go_away() || error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM));
+                self.is_reset = error.is_reset();
+                if !self.is_reset {
+                    self.place.leave();
+                }
+                Poll::Ready(Err(match error.is_library() {
+                    true => OriginFault::BadResponse(BadAnswer::Http2),
+                    false => OriginFault::Reset,
+                }))
+            }
+        }
+    }
+
+    /// Checks the head as that of a response over HTTP/1.1. Returns the length of the body, if it is known.
+    fn length(&self, answer: &mut Response<()>, body: &RecvStream) -> Result<Option<u64>, BadAnswer> {
+        let status = answer.status();
+        let fields = answer.headers_mut();
+        if status.is_informational() {
+            return Err(BadAnswer::Switch);
+        }
+        if fields.len() > self.limits.head_count {
+            return Err(BadAnswer::TooManyFields(self.limits.head_count));
+        }
+        let mut lines = fields.get_all(CONTENT_LENGTH).iter();
+        let length = match (lines.next(), lines.next()) {
+            (None, _) => None,
+            (Some(one), None) => Some(decimal(one.as_bytes()).ok_or(BadAnswer::Length)?),
+            _ => return Err(BadAnswer::Length),
+        };
+        if let Some(length) = length {
+            fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        let has_none = self.is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        if status == StatusCode::NO_CONTENT {
+            fields.remove(CONTENT_LENGTH);
+        }
+        if body.is_end_stream() && !has_none && length.unwrap_or(0) > 0 {
+            return Err(BadAnswer::Length);
+        }
+        Ok(if body.is_end_stream() || has_none { Some(0) } else { length })
+    }
+
+    /// The next piece of the response body, or its trailers; `None` at the end.
+    pub(super) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BadAnswer>>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let taken = std::mem::take(&mut self.taken);
+        if taken > 0 {
+            // Fails only on a stream that has ended.
+            let _ = body.flow_control().release_capacity(taken);
+        }
+        let bad = |error: &h2::Error| if error.is_library() { BadAnswer::Http2 } else { BadAnswer::Cut };
+        loop {
+            match ready!(body.poll_data(cx)) {
+                Some(Ok(piece)) if piece.is_empty() => {}
+                Some(Ok(piece)) => {
+                    self.taken = piece.len();
+                    let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
+                    self.left = self.left.map(|left| left.saturating_sub(length));
+                    return Poll::Ready(Some(Ok(Frame::data(piece))));
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(bad(&error)))),
+                None => break,
+            }
+        }
+        match ready!(body.poll_trailers(cx)) {
+            Ok(trailers) => {
+                self.body = None;
+                Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+            }
+            Err(error) => Poll::Ready(Some(Err(bad(&error)))),
+        }
+    }
+
+    /// Whether the whole response was read. One with a length has ended with its last byte, even if the endpoint ends its
+    /// stream with a frame of its own.
+    pub(super) fn has_ended(&self) -> bool {
+        let is_read = |body: &RecvStream| body.is_end_stream() || self.left == Some(0);
+        self.response.is_none() && self.body.as_ref().is_none_or(is_read)
+    }
+
+    /// The remaining length of the response body in bytes, if it is known.
+    pub(super) fn left(&self) -> Option<u64> {
+        if self.has_ended() { Some(0) } else { self.left }
+    }
+
+    /// Whether no response has begun.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.body.is_none()
+    }
+
+    /// Whether the endpoint has certainly not processed the request.
+    pub(super) fn is_unprocessed(&self) -> bool {
+        self.is_unprocessed
+    }
+
+    /// Whether the endpoint has reset this stream alone.
+    pub(super) fn is_reset(&self) -> bool {
+        self.is_reset
+    }
+
+    /// Takes the request back after a fault, with the part of its body that was sent, if sending it again cannot repeat an
+    /// effect.
+    pub(super) fn take_back(&mut self) -> Option<Box<Request<OutgoingBody>>> {
+        let Sending { request, kept, has_left, .. } = self.outgoing.sending.take();
+        let mut request = request?;
+        let has_sent = request.body().state().pieces() > 0;
+        match (self.is_unprocessed || !has_left, kept) {
+            (true, Some(kept)) => request.body_mut().repeats(kept),
+            (true, None) if !has_sent => {}
+            (false, _) if is_repeatable(&request) => {}
+            _ => return None,
+        }
+        Some(Box::new(request))
+    }
+
+    /// Whether the whole request was sent.
+    pub(super) fn is_sent(&self) -> bool {
+        self.outgoing.sending.borrow().to.is_none()
+    }
+
+    /// Starts a task that sends the rest of the request.
+    pub(super) fn send_in_background(&mut self) {
+        if self.outgoing.unsent.get().is_some() {
+            return drop(self.outgoing.sending.take());
+        }
+        let outgoing = Rc::clone(&self.outgoing);
+        let task = tokio::task::spawn_local(async move {
+            let sent = std::future::poll_fn(|cx| outgoing.sending.borrow_mut().poll(cx)).await;
+            // The body of the client is read no further.
+            drop(outgoing.sending.take());
+            outgoing.unsent.set(sent.err());
+        });
+        self.task = Some(task.abort_handle());
+    }
+
+    fn send(&self, cx: &mut Context<'_>) -> Option<Unsent> {
+        let outgoing = &self.outgoing;
+        if self.task.is_none()
+            && outgoing.unsent.get().is_none()
+            && let Poll::Ready(Err(unsent)) = outgoing.sending.borrow_mut().poll(cx)
+        {
+            outgoing.unsent.set(Some(unsent));
+        }
+        outgoing.unsent.get()
+    }
+}
+
+impl Drop for Http2Stream {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+impl Sending {
+    /// Sends as much as the endpoint takes. Ready when the whole request was sent.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Unsent>> {
+        loop {
+            let (Some(to), Some(request)) = (&mut self.to, &mut self.request) else { return Poll::Ready(Ok(())) };
+            let body = request.body_mut();
+            if body.is_cut() {
+                return self.fail();
+            }
+            if !self.piece.is_empty() {
+                to.reserve_capacity(self.piece.len());
+                let room = to.capacity().min(self.piece.len());
+                if room == 0 {
+                    match to.poll_capacity(cx) {
+                        Poll::Ready(Some(Ok(_))) => continue,
+                        // The endpoint has ended the stream. It may have responded before.
+                        Poll::Ready(_) => return Poll::Ready(Err(Unsent::Socket)),
+                        Poll::Pending => return Poll::Pending,
+                    }
+                }
+                let part = self.piece.split_to(room);
+                let ends = self.is_last && self.piece.is_empty();
+                if to.send_data(part, ends).is_err() {
+                    return Poll::Ready(Err(Unsent::Socket));
+                }
+                if ends {
+                    self.to = None;
+                }
+                continue;
+            }
+            match Pin::new(&mut *body).poll_frame(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some(Err(_))) => return self.fail(),
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.is_last = body.is_end_stream();
+                    let data = frame.into_data().unwrap_or_default();
+                    self.keep(&data);
+                    self.piece = data;
+                    if self.piece.is_empty() && self.is_last {
+                        return self.end();
+                    }
+                }
+                Poll::Ready(None) => return self.end(),
+            }
+        }
+    }
+
+    fn end(&mut self) -> Poll<Result<(), Unsent>> {
+        let Some(mut to) = self.to.take() else { return Poll::Ready(Ok(())) };
+        Poll::Ready(to.send_data(Bytes::new(), true).map_err(|_| Unsent::Socket))
+    }
+
+    /// The body failed: tells the endpoint at once that the request is incomplete.
+    fn fail(&mut self) -> Poll<Result<(), Unsent>> {
+        if let Some(mut to) = self.to.take() {
+            to.send_reset(Reason::CANCEL);
+        }
+        Poll::Ready(Err(Unsent::Body))
+    }
+
+    fn keep(&mut self, piece: &Bytes) {
+        if let Some(kept) = &mut self.kept {
+            kept.push(piece.clone());
+            if kept.iter().map(Bytes::len).sum::<usize>() > KEPT {
+                self.kept = None;
+            }
+        }
+    }
+}
+
+/// The head in the form of HTTP/2; `None` if it has none.
+fn head(request: &Request<OutgoingBody>, scheme: &Scheme) -> Option<Request<()>> {
+    let mut fields: HeaderMap = request.headers().clone();
+    let host = fields.remove(HOST)?;
+    let mut parts = request.uri().clone().into_parts();
+    parts.scheme = Some(scheme.clone());
+    parts.authority = Some(Authority::try_from(host.as_bytes()).ok()?);
+    parts.path_and_query = parts.path_and_query.or_else(|| Some(PathAndQuery::from_static("/")));
+    for name in [CONNECTION, UPGRADE, TRANSFER_ENCODING] {
+        fields.remove(name);
+    }
+    // The gateway understands trailers, and gRPC servers insist on this.
+    fields.insert(TE, HeaderValue::from_static("trailers"));
+    match framing(request) {
+        Framing::Length(length) => drop(fields.insert(CONTENT_LENGTH, HeaderValue::from(length))),
+        _ => drop(fields.remove(CONTENT_LENGTH)),
+    }
+    let mut head = Request::new(());
+    *head.method_mut() = request.method().clone();
+    *head.uri_mut() = Uri::from_parts(parts).ok()?;
+    *head.version_mut() = Version::HTTP_2;
+    *head.headers_mut() = fields;
+    Some(head)
+}
