@@ -16,6 +16,8 @@ pub struct Intake(RefCell<State>);
 
 struct State {
     piece: Option<Bytes>,
+    /// Whether the reader has taken a piece.
+    has_begun: bool,
     end: Option<Result<(), BrokenOff>>,
     /// The part of the announced length that the reader has not taken yet, in bytes; `None`: the body is chunked.
     left: Option<u64>,
@@ -42,6 +44,7 @@ impl Intake {
     pub fn new(length: Option<u64>, expects: bool) -> Intake {
         Intake(RefCell::new(State {
             piece: None,
+            has_begun: false,
             end: None,
             left: length,
             is_expected: expects,
@@ -83,6 +86,7 @@ impl Intake {
         if let Some(piece) = state.piece.take() {
             let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
             state.left = state.left.map(|left| left.saturating_sub(length));
+            state.has_begun = true;
             return Poll::Ready(Some(Ok(piece)));
         }
         match state.end {
@@ -98,9 +102,11 @@ impl Intake {
         }
     }
 
+    /// Whether no piece follows. A chunked body without data counts as a body until it is read: the endpoint gets an
+    /// empty body too, and not none.
     pub(super) fn is_end_stream(&self) -> bool {
         let state = self.0.borrow();
-        state.piece.is_none() && state.end == Some(Ok(()))
+        state.piece.is_none() && state.end == Some(Ok(())) && state.has_begun
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {

@@ -321,15 +321,9 @@ fn without_authority(uri: &Uri) -> Uri {
     path.parse().unwrap_or_default()
 }
 
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        self.leave_callers();
-        self.client.pulse.end();
-        let total = Instant::now().duration_since(self.started);
-        let worker = &self.gateway.worker;
-        let counters = self.route.as_ref().map_or(worker.recorder.unrouted(), |route| &route.counters);
-        let status = self.status.map(|status| status.as_u16());
-        counters.request(self.outcome, status, total, self.upstream);
+impl Exchange {
+    fn log(&self, total: Duration) {
+        let (worker, status) = (&self.gateway.worker, self.status.map(|status| status.as_u16()));
         let log = &worker.access_log;
         if !log.is_on() && self.trace.is_none() {
             return;
@@ -359,5 +353,17 @@ impl Drop for Exchange {
             worker.tracer.end(trace, &entry);
         }
         log.write(&entry);
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.leave_callers();
+        self.client.pulse.end();
+        let total = Instant::now().duration_since(self.started);
+        self.log(total);
+        // Last, so that a request which was counted has its line.
+        let counters = self.route.as_ref().map_or(self.gateway.worker.recorder.unrouted(), |route| &route.counters);
+        counters.request(self.outcome, self.status.map(|status| status.as_u16()), total, self.upstream);
     }
 }

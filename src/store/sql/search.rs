@@ -1,7 +1,7 @@
 //! The text that users are searched by: username, e-mail address and real name, folded.
 //!
 //! The gateway folds it, since SQLite knows the case of ASCII only. A change of a name by other programs removes the
-//! text; until the gateway writes it anew, the database folds the names.
+//! text; until the gateway writes it again, the database folds the names.
 
 use unicode_normalization::UnicodeNormalization;
 

@@ -1,6 +1,7 @@
 //! JSON shapes of requests and responses, and their conversion from and to types of the store.
 
 mod audit;
+mod look_up;
 mod texts;
 mod token;
 mod traffic;
@@ -17,9 +18,8 @@ use crate::clock::Timestamp;
 use crate::store::{self, PagePosition};
 
 pub(super) use audit::{AuditList, AuditParameters, ExportParameters};
-pub(super) use token::{
-    Found, Issued, NewToken, Pasted, Revoked, Rotation, Terms, Token, TokenList, TokenParameters, TokensOfUser,
-};
+pub(super) use look_up::{Found, Pasted};
+pub(super) use token::{Issued, NewToken, Revoked, Rotation, Terms, Token, TokenList, TokenParameters, TokensOfUser};
 pub(super) use traffic::TrafficParameters;
 pub(super) use user::{
     Active, CreatedUser, Details, GroupList, Groups, NewPassword, NewUser, Rights, User, UserList, UserParameters,

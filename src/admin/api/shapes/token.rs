@@ -2,22 +2,19 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use utoipa::{IntoParams, ToSchema};
-use zeroize::Zeroizing;
 
 use super::word::word;
 use super::{Time, Unreadable, bounded, page_token, part, present, some, texts};
 use crate::admin::api::problem::Problem;
-use crate::admin::operations::{self, ENDING_WITHIN, TokenState, UNUSED_AFTER};
+use crate::admin::operations::{ENDING_WITHIN, TokenState, UNUSED_AFTER};
 use crate::clock::Timestamp;
 use crate::store::{self, End, Listing, NamedToken, Revocation, TokenDetails, TokenKind, TokenQuery, TokenView};
 use crate::token::{Scope, ScopeSet, SubjectId, TokenHint, TokenKey};
 
 /// Maximum length of an owner search: a username.
 const MAX_OWNER: usize = 150;
-/// Maximum length of a look-up text: a line of a log.
-const MAX_PASTED: usize = 4_096;
 
 word! {
     /// State of a token.
@@ -243,26 +240,6 @@ pub(in crate::admin::api) struct Revoked {
     pub revoked: u64,
 }
 
-/// A text that may contain keys, such as a leak report: a key, or lines that contain some.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(in crate::admin::api) struct Pasted {
-    #[serde(deserialize_with = "secret")]
-    #[schema(value_type = String, max_length = 4096, write_only)]
-    text: Zeroizing<String>,
-}
-
-/// Owners of the keys that were found.
-#[derive(Serialize, ToSchema)]
-pub(in crate::admin::api) struct Found {
-    /// Empty: no word that was looked up is a key of this store.
-    tokens: Vec<Token>,
-    /// True if the text also contains keys of users whom only superusers can manage. Tell a superuser at once.
-    others: bool,
-    /// True if the text was too long and only the likeliest words were checked. Send the rest separately.
-    cut: bool,
-}
-
 impl Token {
     pub(in crate::admin::api) fn of(token: TokenDetails, now: Timestamp) -> Token {
         let state = State(TokenState::of(&token, now));
@@ -379,24 +356,6 @@ impl From<Revocation> for Revoked {
     }
 }
 
-impl Pasted {
-    pub(in crate::admin::api) fn text(&self) -> Result<&str, Problem> {
-        let fits = self.text.chars().count() <= MAX_PASTED;
-        if fits {
-            Ok(&self.text)
-        } else {
-            Err(Problem::invalid_field("text", format!("must have at most {MAX_PASTED} characters")))
-        }
-    }
-}
-
-impl Found {
-    pub(in crate::admin::api) fn of(found: operations::Found, now: Timestamp) -> Found {
-        let tokens = found.tokens.into_iter().map(|token| Token::of(token, now)).collect();
-        Found { tokens, others: found.others, cut: found.cut }
-    }
-}
-
 impl TryFrom<String> for ScopeWord {
     type Error = crate::token::InvalidScope;
 
@@ -412,8 +371,4 @@ fn set(scopes: Vec<ScopeWord>) -> ScopeSet {
 /// Serializes a key in plain text: the only place where a response contains a key.
 fn in_clear<S: Serializer>(key: &TokenKey, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(key.expose())
-}
-
-fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Zeroizing<String>, D::Error> {
-    String::deserialize(deserializer).map(Zeroizing::new)
 }
