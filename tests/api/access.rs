@@ -46,6 +46,7 @@ const TABLE: [(&str, &str, &str, [u16; 7]); 25] = [
     ("POST", "/tokens/lookup", r#"{"text": "{key}"}"#, [401, 403, 403, 200, 403, 200, 200]),
     ("GET", "/tokens/{token}", "", [401, 403, 403, 200, 403, 200, 200]),
     ("PATCH", "/tokens/{token}", r#"{"expires": null}"#, [401, 403, 403, 200, 403, 200, 200]),
+    ("POST", "/tokens/{token}/rotate", "{}", [401, 403, 403, 201, 403, 201, 201]),
     ("POST", "/tokens/{token}/revoke", "", [401, 403, 403, 200, 403, 200, 200]),
     ("GET", "/audit?user_id={user}", "", [401, 403, 403, 200, 403, 200, 200]),
     ("GET", "/audit/export?format=csv&user_id={user}", "", [401, 403, 403, 200, 403, 200, 200]),

@@ -290,7 +290,7 @@ fn weak_passwords_are_refused_at_the_command_line_too() {
 fn tokens_are_edited_disabled_and_rotated_with_an_overlap() {
     let folder = Folder::new();
     let login = folder.create_user("alice");
-    folder.say("token create alice --name ci --scope read --expires 90d");
+    folder.run("token create alice --name ci --scope read --expires 90d");
     assert_eq!(folder.say("token edit 2 --name build --note ask-bob --scope write"), "Changed token 2\n");
     assert_eq!(folder.say("token edit 2 --name build"), "Token 2 is unchanged\n");
     let token = folder.json("token show 2 --json");
@@ -371,7 +371,7 @@ fn in_a_terminal(folder: &Folder, line: &str, answer: &str) -> super::Ended {
 fn acts_that_cannot_be_undone_ask_on_a_terminal() {
     let folder = Folder::new();
     folder.create_user("alice");
-    folder.say("token create alice --name ci");
+    folder.run("token create alice --name ci");
     for (line, asked) in [
         (
             "user delete alice",

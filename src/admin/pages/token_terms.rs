@@ -67,10 +67,12 @@ async fn change(sent: &Sent, token: &TokenDetails) -> Result<bool, OperationErro
         days => Some(End::At(after_days(days, visit.now())?)),
     };
     sent.confirm().await?;
-    let name = Some(fields.get("name").trim().to_owned()).filter(|_| token.kind == TokenKind::Named);
+    let name = fields.all("name").next().map(|name| name.trim().to_owned());
+    let name = name.filter(|_| token.kind == TokenKind::Named);
     if name.as_ref().is_some_and(String::is_empty) {
         return Err(OperationError::InvalidField("name", "a named token needs a name".to_owned()));
     }
-    let note = Some(fields.get("note").split_whitespace().collect::<Vec<_>>().join(" "));
+    let note = fields.all("note").next();
+    let note = note.map(|note| note.split_whitespace().collect::<Vec<_>>().join(" "));
     visit.acting().set_terms(token.record.id, &Terms { end, scopes, name, note, ..Terms::default() }).await
 }

@@ -75,6 +75,9 @@ impl<D: Database> SqlStore<D> {
         if former.kind == TokenKind::Login && terms.name.as_ref().is_some_and(|name| !name.is_empty()) {
             return Err(LedgerError::Nameless);
         }
+        if former.kind == TokenKind::Named && terms.name.as_ref().is_some_and(String::is_empty) {
+            return Err(LedgerError::InvalidName);
+        }
         let now = NewTerms {
             name: terms.name.as_ref().unwrap_or(&former.name),
             note: terms.note.as_ref().unwrap_or(&former.note),
