@@ -52,7 +52,7 @@ const BODIES: [&str; 8] = [
 
 /// Some requests of one connection; every third time with a damaged byte.
 fn connection(dice: &mut Dice) -> Vec<u8> {
-    let mut bytes = Vec::new();
+    let mut bytes: Vec<u8> = Vec::new();
     for _ in 0..=dice.below(3) {
         let fields = (0..dice.below(5)).map(|_| format!("{}\r\n", dice.one_of(&FIELDS))).collect::<String>();
         let (line, body) = (dice.one_of(&LINES), dice.one_of(&BODIES));
@@ -61,7 +61,7 @@ fn connection(dice: &mut Dice) -> Vec<u8> {
     if dice.once_in(3) {
         let at = dice.below(bytes.len());
         match dice.below(3) {
-            0 => bytes[at] = dice.one_of(b"\r\n\0 :;\t0aZ\x7f\xff"),
+            0 => drop(bytes.splice(at..=at, [dice.one_of(b"\r\n\0 :;\t0aZ\x7f\xff")])),
             1 => drop(bytes.remove(at)),
             _ => bytes.insert(at, dice.one_of(b"\r\n \t:0,")),
         }

@@ -26,7 +26,7 @@ const CALLERS: [&str; 7] = [
 ];
 
 /// Method, path, body, and the status for each caller. `{user}` and `{token}` are the target of the request.
-const TABLE: [(&str, &str, &str, [u16; 7]); 25] = [
+const TABLE: [(&str, &str, &str, [u16; 7]); 26] = [
     ("GET", "/users", "", [401, 403, 403, 200, 200, 200, 200]),
     ("POST", "/users", r#"{"name": "new {user}"}"#, [401, 403, 403, 403, 403, 201, 201]),
     ("GET", "/users/{user}", "", [401, 403, 403, 200, 403, 200, 200]),

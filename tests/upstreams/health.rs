@@ -156,7 +156,7 @@ async fn an_ejection_is_logged_shown_and_ends_in_time() {
         Origin::scripted(move |_| if is_broken.load(Ordering::Relaxed) { vec![Step::Close] } else { steps("one") });
     let (one, other) = (one.await, Origin::answering("other").await);
     let gateway = two(&one, &other, Duration::from_secs(2)).start().await;
-    let begun = std::time::Instant::now();
+    let begun = tokio::time::Instant::now();
     for _ in 0..10 {
         assert_eq!(Ask::get("/public/x").to(&gateway).await.text(), "other");
     }
