@@ -431,7 +431,6 @@ auth = "non"
             "gateway.toml:9: upstreams.a.endpoints: `127.0.0.1:80` is not an endpoint; write \"http://HOST:PORT\", \
              \"https://HOST:PORT\" or \"unix:PATH\"",
             "gateway.toml:10: upstreams.a.idle_timeout: `30` has no unit; write \"30s\" for seconds, or use ms, m, h or d",
-            "gateway.toml:11: routes.a.upstream: missing; add `upstream = \"NAME\"`: one of [upstreams]",
             "gateway.toml:13: routes.a.upsteam: unknown key; did you mean `upstream`?",
             "gateway.toml:14: routes.a.auth: `non` is not supported here; did you mean `none`?",
         ]

@@ -51,7 +51,8 @@ async fn status(gateway: &Gateway, browser: &Browser) -> u16 {
 }
 
 async fn act(browser: &mut Browser, gateway: &Gateway, fields: &[(&str, &str)]) -> crate::support::Answer {
-    browser.submit(gateway, "/auth/account/", "/auth/account/", fields).await
+    let answer = browser.submit(gateway, "/auth/account/", "/auth/account/", fields).await;
+    if answer.status == 303 { browser.get(gateway, "/auth/account/").await } else { answer }
 }
 
 async fn a_session_is_a_row_of_django_and_ends_with_its_log_out(project: Project) {

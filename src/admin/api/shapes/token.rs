@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::{IntoParams, ToSchema};
 
 use super::word::word;
@@ -210,13 +211,20 @@ pub(in crate::admin::api) struct Terms {
 #[serde(deny_unknown_fields)]
 pub(in crate::admin::api) struct Rotation {
     /// How long the old key works on, in seconds, at most a year. 0: it is revoked at once.
-    #[serde(default = "a_day")]
+    #[serde(default = "a_day", deserialize_with = "whole")]
     #[schema(minimum = 0, maximum = 31_536_000, default = 86_400)]
     overlap: u32,
 }
 
 const fn a_day() -> u32 {
     86_400
+}
+
+/// A whole number. In JSON Schema, `998.0` is one too.
+fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let number = f64::deserialize(deserializer)?;
+    let text = (number.fract() == 0.0).then(|| format!("{number:.0}"));
+    text.and_then(|text| text.parse().ok()).ok_or_else(|| D::Error::custom("must be a whole number"))
 }
 
 impl Rotation {
