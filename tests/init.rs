@@ -50,7 +50,7 @@ fn the_configuration_passes_check_without_a_warning_and_the_superuser_exists() {
             "{options:?}"
         );
         let users = text(&run(folder.path(), &["user", "list"], "").stdout);
-        assert_eq!(users.contains("admin\t\tsuperuser,staff"), !options.contains(&"--no-admin"), "{users}");
+        assert_eq!(users.contains("admin\t\tactive\tsuperuser"), !options.contains(&"--no-admin"), "{users}");
         let told = text(&done.stdout);
         assert!(told.contains("tokengate serve\n") && told.contains("--cacert ./certs/dev-ca.pem"), "{told}");
     }

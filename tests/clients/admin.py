@@ -117,7 +117,7 @@ def a_user_is_made_and_gets_tokens(page, scripts):
     becomes(200, new)
 
     follow(page, page.get_by_role("link", name="Tokens", exact=True).first)
-    page.get_by_label("Owner's username").fill("bob")
+    page.get_by_label("Owner", exact=True).fill("bob")
     follow(page, page.get_by_role("button", name="Search"))
     page.get_by_label(f"Select token {new[:8]} of bob").check()
     page.locator("summary", has_text="Revoke the selected tokens").click()
