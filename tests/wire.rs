@@ -374,6 +374,23 @@ async fn http_1_0_gets_responses_of_its_version() {
 }
 
 #[tokio::test]
+async fn http_1_0_gets_a_body_without_a_length_until_the_connection_closes() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\n\r\nhello world",
+    ] {
+        let origin = Origin::doing(vec![Step::Send(answer.as_bytes().to_vec()), Step::Close]).await;
+        let gateway = Gateway::before(&origin).await;
+        for mut wire in [Wire::open(&gateway).await, Wire::plain(&gateway).await] {
+            wire.send("GET /public/x HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n").await;
+            let text = String::from_utf8(wire.rest().await).unwrap();
+            assert!(text.contains("connection: close\r\n") && text.ends_with("\r\n\r\nhello world"), "{text}");
+        }
+        gateway.has_counted("public", "forwarded", 2).await;
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_is_still_sending_gets_an_early_response_of_the_endpoint() {
     let forbidden = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 5\r\n\r\nearly".to_vec();
     let origin = Origin::doing(vec![Step::Send(forbidden), Step::Hang]).await;

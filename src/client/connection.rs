@@ -48,6 +48,8 @@ pub struct ClientConnection {
     /// Whether its last request is a WebSocket handshake: the bytes after it wait for the response, and are never read
     /// as a request.
     pub held: Cell<bool>,
+    /// Whether a proxy says by the PROXY protocol that it does not know the client: no header names the client either.
+    pub is_unknown: Cell<bool>,
     /// The name of its listener, whose current settings apply. `None`: `policy` applies, because the client sent
     /// unencrypted HTTP to a TLS listener.
     pub listener: Option<Arc<str>>,
@@ -63,7 +65,14 @@ impl ClientConnection {
         listener: Option<Arc<str>>,
         policy: Arc<ListenerPolicy>,
     ) -> Rc<ClientConnection> {
-        Rc::new(ClientConnection { peer, pulse, held: Cell::new(false), listener, policy })
+        Rc::new(ClientConnection {
+            peer,
+            pulse,
+            held: Cell::new(false),
+            is_unknown: Cell::new(false),
+            listener,
+            policy,
+        })
     }
 }
 

@@ -111,12 +111,19 @@ fn address(text: &str) -> Option<SocketAddr> {
     if has_zone { None } else { of(address.ip(), address.port()) }
 }
 
-/// The members of a list header, over all its lines.
+/// Maximum number of proxies in one chain. Each of them can have a copy of the other values.
+const MAX_HOPS: usize = 64;
+
+/// The members of a list header, over all its lines; `None`: it is not text, or has more members than a chain has hops.
 fn members(fields: &HeaderMap, name: &HeaderName) -> Option<Vec<String>> {
     let mut members = Vec::new();
     for line in fields.get_all(name) {
         let line = line.to_str().ok()?;
-        members.extend(line.split(',').map(|member| member.trim_matches([' ', '\t']).to_owned()));
+        let room = MAX_HOPS + 1 - members.len();
+        members.extend(line.split(',').take(room).map(|member| member.trim_matches([' ', '\t']).to_owned()));
+        if members.len() > MAX_HOPS {
+            return None;
+        }
     }
     Some(members)
 }
@@ -157,6 +164,9 @@ fn forwarded(fields: &HeaderMap) -> Result<Vec<Hop>, BadForwarded> {
             let mut hop = Hop::default();
             let end = element(rest, &mut hop).ok_or(BadForwarded::Syntax)?;
             hops.push(hop);
+            if hops.len() > MAX_HOPS {
+                return Err(BadForwarded::Syntax);
+            }
             match end {
                 Some(behind) => rest = behind,
                 None => break,
@@ -242,6 +252,18 @@ mod tests {
                 format!("{} {scheme}{host}", peer.address)
             }
         })
+    }
+
+    #[test]
+    fn a_chain_has_a_bounded_number_of_proxies() {
+        let chain = |count: usize| format!("{}203.0.113.7", "10.0.0.1, ".repeat(count));
+        let family = ForwardedFamily::XForwarded;
+        assert!(said(family, "10.0.0.2", &[("x-forwarded-for", &chain(63))]).is_ok());
+        let long = said(family, "10.0.0.2", &[("x-forwarded-for", &chain(64))]);
+        assert_eq!(long, Err(BadForwarded::Address));
+        let element = "for=10.0.0.1, ".repeat(64) + "for=203.0.113.7";
+        let long = said(ForwardedFamily::Forwarded, "10.0.0.2", &[("forwarded", &element)]);
+        assert_eq!(long, Err(BadForwarded::Syntax));
     }
 
     #[test]

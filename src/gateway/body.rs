@@ -156,6 +156,10 @@ impl FromEndpoint {
             return Poll::Ready(Err(Break::Answer(why.clone())));
         }
         let Some(lease) = &mut self.lease else { return Poll::Ready(Ok(None)) };
+        // Also while the endpoint always has a piece ready.
+        if self.timer.is_over() {
+            return Poll::Ready(Err(Break::Timeout));
+        }
         loop {
             match lease.poll_body(cx) {
                 Poll::Ready(Some(Ok(frame))) => {

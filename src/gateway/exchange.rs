@@ -18,6 +18,7 @@ use super::{Gateway, cors, grpc, shares};
 use crate::auth::cookies;
 use crate::client::ClientConnection;
 use crate::client::forwarded::{self, BadForwarded, Origin};
+use crate::config::settings::ProxyTrust;
 use crate::http1::BadAnswer;
 use crate::identity::Identity;
 use crate::limits::Client;
@@ -80,7 +81,10 @@ impl Exchange {
     ) -> Box<Exchange> {
         client.pulse.begin();
         let started = Instant::now();
-        let trust = &gateway.generation.policy(client).trust;
+        let trust = match client.is_unknown.get() {
+            true => &ProxyTrust::NONE,
+            false => &gateway.generation.policy(client).trust,
+        };
         let (forwarded, bad_forwarded) = match forwarded::read(trust, &client.peer, &head.headers) {
             Ok(None) => (None, None),
             Ok(Some(Origin { peer, host })) => {

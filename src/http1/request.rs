@@ -69,8 +69,9 @@ impl BodyWriter {
                 *left = left.checked_sub(length).filter(|left| !last || *left == 0).ok_or(WrongLength)?;
                 Ok(b"")
             }
-            Framing::None | Framing::UntilClose if length == 0 => Ok(b""),
-            Framing::None | Framing::UntilClose => Err(WrongLength),
+            Framing::UntilClose => Ok(b""),
+            Framing::None if length == 0 => Ok(b""),
+            Framing::None => Err(WrongLength),
         }
     }
 }
@@ -143,6 +144,7 @@ mod tests {
         assert_eq!(written(Framing::Chunked, &[("", false), ("x", true)]).unwrap(), "1\r\nx\r\n0\r\n\r\n");
         assert_eq!(written(Framing::Length(22), &pieces).unwrap(), "hello0123456789abcdefg");
         assert_eq!(written(Framing::None, &[("", true)]).unwrap(), "");
+        assert_eq!(written(Framing::UntilClose, &pieces).unwrap(), "hello0123456789abcdefg");
         for length in [0, 5, 21, 23] {
             assert_eq!(written(Framing::Length(length), &pieces), Err(WrongLength), "{length}");
         }

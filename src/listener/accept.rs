@@ -17,6 +17,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::connections::Connections;
 use super::http1::Http1;
+use super::serve::poll_until;
 use super::tcp::Tcp;
 use super::{http2, proxied};
 use crate::client::proxy_protocol::Endpoints;
@@ -93,7 +94,7 @@ impl Accept {
 
     async fn serve(
         &self,
-        terms: Terms,
+        mut terms: Terms,
         recorder: &Recorder,
         (mut stream, mut address): (TcpStream, SocketAddr),
         mut place: Place,
@@ -102,15 +103,20 @@ impl Accept {
         // Fails only if the connection has ended.
         let (Ok(()), Ok(mut local)) = (stream.set_nodelay(true), stream.local_addr()) else { return };
         if terms.policy.trust.protocol {
-            let introduced = proxied::introduce(&mut stream, &terms.policy.trust, address);
+            let introduced = unless_ending(&pulse, proxied::introduce(&mut stream, &terms.policy.trust, address));
             let introduced = timeout_at(Instant::now() + terms.handshake, introduced);
-            let Some(Ok(Ok(introduced))) = Box::pin(unless_evicted(&mut place, introduced)).await else {
-                return recorder.handshake_failed();
+            let introduced = match Box::pin(unless_evicted(&mut place, introduced)).await {
+                Some(Ok(Some(Ok(introduced)))) => introduced,
+                Some(Ok(None)) => return,
+                Some(Ok(Some(Err(_))) | Err(_)) | None => return recorder.handshake_failed(),
             };
-            if let Some(Endpoints { source, destination }) = introduced {
-                // From here on, the connection counts for the client, and not for the proxy.
-                let Some(of_client) = self.connections.enter(Client::of(source.ip())) else { return };
-                (place, address, local) = (of_client, source, destination);
+            match introduced {
+                Some(Endpoints { source, destination }) => {
+                    // From here on, the connection counts for the client, and not for the proxy.
+                    let Some(of_client) = self.connections.enter(Client::of(source.ip())) else { return };
+                    (place, address, local) = (of_client, source, destination);
+                }
+                None => terms.is_unknown = true,
             }
         }
         // Each stage is boxed, so that an idle connection uses only the memory of its current stage.
@@ -120,6 +126,7 @@ impl Accept {
             }
             let listener = Some(Arc::clone(&self.listener));
             let client = ClientConnection::new(Peer::plain(address, local), pulse, listener, terms.policy);
+            client.is_unknown.set(terms.is_unknown);
             return self.plain(stream, client, terms.limits).await;
         }
         // Shutdown does not wait for unfinished handshakes: no request has arrived on them.
@@ -145,7 +152,7 @@ impl Accept {
         (address, local): (SocketAddr, SocketAddr),
         place: &mut Place,
     ) -> Option<Encrypted<'_>> {
-        let Terms { policy, tls, limits, handshake } = terms;
+        let Terms { policy, tls, limits, handshake, is_unknown } = terms;
         let ListenerTls { acceptor, names, unencrypted } = tls?;
         let deadline = Instant::now() + handshake;
         let first = match unless_evicted(place, timeout_at(deadline, opening(&stream))).await? {
@@ -172,6 +179,7 @@ impl Accept {
         let peer = Peer::tls(address, local, session.server_name(), names);
         let pulse = self.open_connections.enter(&self.listener);
         let client = ClientConnection::new(peer, pulse, Some(Arc::clone(&self.listener)), policy);
+        client.is_unknown.set(is_unknown);
         let current = Rc::clone(&self.current);
         Some(Encrypted::Served(match session.alpn_protocol() == Some(b"h2") {
             true => Box::pin(http2::http2(stream, current, client, limits)),
@@ -211,6 +219,8 @@ struct Terms {
     tls: Option<ListenerTls>,
     limits: Arc<Limits>,
     handshake: Duration,
+    /// A proxy says by the PROXY protocol that it does not know the client.
+    is_unknown: bool,
 }
 
 impl Terms {
@@ -221,6 +231,7 @@ impl Terms {
             tls: listener.tls.clone(),
             limits: Arc::clone(&generation.limits),
             handshake: generation.timeouts.handshake,
+            is_unknown: false,
         })
     }
 }
@@ -232,6 +243,11 @@ async fn unless_evicted<F: Future>(place: &mut Place, future: F) -> Option<F::Ou
         () = place.evicted() => None,
         output = future => Some(output),
     }
+}
+
+/// Returns the result of the future; `None` if the connection must end before it completes.
+async fn unless_ending<F: Future>(pulse: &Pulse, future: F) -> Option<F::Output> {
+    poll_until(std::pin::pin!(future), pulse, Ending::Gracefully).await
 }
 
 /// The protocol that the first bytes of a client belong to.

@@ -156,7 +156,7 @@ async fn a_file_that_is_not_toml_is_reported_by_each_command_that_asks_the_gatew
         let said = String::from_utf8(refused.stderr).unwrap();
         assert_eq!(refused.status.code(), Some(1), "{command}");
         assert!(said.starts_with("error: ") && said.contains("gateway.toml:"), "{command}: {said}");
-        assert!(said.ends_with("the gateway was not asked: this file says where its control socket is\n"), "{said}");
+        assert!(said.ends_with("the gateway was not asked: this file says where its control socket is; --socket PATH says it without the file\n"), "{said}");
     }
     gateway.stop(Signal::TERM).await;
 }

@@ -141,7 +141,7 @@ where
         let framing = self.framing(head.status, &body);
         if lists(&head.headers, &CONNECTION, b"close")
             || framing == Framing::UntilClose
-            || matches!(self.arriving, Arriving::Held)
+            || matches!(self.arriving, Arriving::Held | Arriving::Unread)
         {
             self.persists = false;
         }

@@ -42,7 +42,8 @@ where
 {
     /// A connection on which nothing was read.
     pub fn new(stream: S, current: Rc<Current>, client: Rc<ClientConnection>, limits: Arc<Limits>) -> Box<Http1<S>> {
-        Box::new(Http1 { wire: Wire::new(stream), heads: HeadReader::default(), current, client, limits })
+        let wire = Wire::new(stream, Rc::clone(&client.pulse));
+        Box::new(Http1 { wire, heads: HeadReader::default(), current, client, limits })
     }
 
     /// Serves until the connection ends. `connections` has the places for reading the rest of a refused request.
