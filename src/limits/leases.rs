@@ -99,9 +99,9 @@ impl Leases {
     pub fn begin(&self, key: &impl Hash, now: Timestamp) -> Step {
         let now = nanos(now);
         let step = self.change(key, now, |lease| {
-            if lease.refused > now {
-                // Refused at most one second ahead, so a clock that was set back has no lasting effect.
-                return Step::Refused(Duration::from_nanos((lease.refused - now).min(LIFETIME).unsigned_abs()));
+            // A key is refused for at most one second ahead, so a clock that was set back has no lasting effect.
+            if lease.refused > now && lease.refused - now <= LIFETIME {
+                return Step::Refused(Duration::from_nanos((lease.refused - now).unsigned_abs()));
             }
             lease.see(now);
             if lease.events > 0 && lease.end > now && lease.end - now <= LIFETIME {

@@ -217,8 +217,14 @@ impl LoginService {
         let Login { name, password, from } = login;
         self.attempt(AttemptedUser { name: &name, signed_in: None }, from, async {
             let name = self.meant_by(&name).await?;
+            let is_same = password.is_same_as(&new);
             let found = self.store.accounts.verify_password(&name, password).await;
             let user = found.map_err(|error| account_failure(&error))?.ok_or(LoginFailure::Refused)?;
+            if is_same {
+                // Otherwise a password that must be changed could stay.
+                let text = "The new password must differ from the present one.";
+                return Err(LoginFailure::Unfulfilled(text.to_owned()));
+            }
             let weak = |weak: WeakPassword| LoginFailure::Unfulfilled(sentence(&weak.to_string()));
             new.check_new(user.names()).map_err(weak)?;
             let id = user.account.id;

@@ -137,8 +137,8 @@ pub enum LedgerError {
     /// The Django database allows token updates, but no new tokens.
     #[error("{0}; create the token in Django")]
     NotMade(String),
-    /// All tokens of the user have expired or are revoked or disabled, and the Django database allows no new ones.
-    #[error("user {0} has no valid token, and the gateway cannot create one; create it in Django")]
+    /// The login token of the user is disabled; or no token of a Django database is valid, and it allows no new ones.
+    #[error("user {0} has no valid token and gets no new one; enable the disabled token, or create one in Django")]
     NoValidToken(SubjectId),
     /// Several tokens of the Django database have the same id.
     #[error("several tokens have the id {0}, the id of their user; specify the token by its key")]

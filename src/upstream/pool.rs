@@ -161,12 +161,9 @@ impl EndpointPool {
         if self.open.get() >= self.limits.get().connections || self.is_opening_for_all() {
             return Err(OriginFault::Overloaded);
         }
-        let opening = Count::enter(&self.opening);
+        let mut opening = Opening::begin(self);
         let leased = self.connect(Instant::now() + self.limits.get().connect).await;
-        drop(opening);
-        if self.spec.protocol == Protocol::Http2 {
-            self.queue.freed.notify_waiters();
-        }
+        opening.is_over = true;
         leased
     }
 
@@ -318,6 +315,32 @@ impl EndpointPool {
                     _ => OriginFault::Connect,
                 }
             }
+        }
+    }
+}
+
+/// A connection that is being opened. Its end wakes the requests that wait for it, also if its own request is gone.
+struct Opening<'a> {
+    pool: &'a EndpointPool,
+    is_over: bool,
+}
+
+impl<'a> Opening<'a> {
+    fn begin(pool: &'a EndpointPool) -> Opening<'a> {
+        pool.opening.set(pool.opening.get() + 1);
+        Opening { pool, is_over: false }
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        let EndpointPool { opening, queue, spec, .. } = self.pool;
+        opening.set(opening.get().saturating_sub(1));
+        if spec.protocol == Protocol::Http2 {
+            // One connection serves all of them.
+            queue.freed.notify_waiters();
+        } else if !self.is_over {
+            queue.freed.notify_one();
         }
     }
 }

@@ -9,6 +9,7 @@ mod file;
 use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -149,7 +150,8 @@ fn write(config: &Path, folder: &Path, plan: &Plan, written: &mut Written) -> Re
         (format!("{CERTIFICATES}/dev-cert.pem"), format!("{CERTIFICATES}/dev-key.pem"))
     };
     let text = file::text(plan, &cert_file, &key_file);
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).open(config);
+    // The address of a database can have a password.
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(config);
     let done = file.as_mut().map_err(|error| io::Error::new(error.kind(), error.to_string()));
     done.and_then(|file| file.write_all(text.as_bytes()))
         .with_context(|| format!("{}: cannot be written", config.display()))?;

@@ -43,6 +43,11 @@ impl Password {
         if text.is_empty() { Err(EmptyPassword) } else { Ok(Password(text)) }
     }
 
+    /// Whether both are the same text. For two passwords that one person has typed: the comparison takes no fixed time.
+    pub fn is_same_as(&self, other: &Password) -> bool {
+        *self.0 == *other.0
+    }
+
     /// The length.
     pub fn characters(&self) -> usize {
         self.0.chars().count()

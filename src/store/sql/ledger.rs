@@ -26,6 +26,7 @@ row! {
         digest: Vec<u8>,
         sealed: Option<Vec<u8>>,
         expires: Option<i64>,
+        disabled: Option<i64>,
     }
 }
 
@@ -168,6 +169,8 @@ impl<D: Database> TokenLedger for SqlStore<D> {
 impl<D: Database> SqlStore<D> {
     async fn log_in(&self, change: &mut D::Change, owner: SubjectId, now: Timestamp) -> Result<Issued, LedgerError> {
         match login_of(change, owner).await? {
+            // The owner must not undo what an administrator did.
+            Some(login) if login.disabled.is_some() => Err(LedgerError::NoValidToken(owner)),
             Some(login) if is_live(login.expires, now) && login.sealed.is_some() && self.tokens.recoverable => {
                 self.shown_again(login, owner)
             }
@@ -183,6 +186,7 @@ impl<D: Database> SqlStore<D> {
         now: Timestamp,
     ) -> Result<Issued, LedgerError> {
         match login_of(change, owner).await? {
+            Some(login) if login.disabled.is_some() => Err(LedgerError::NoValidToken(owner)),
             Some(login) => self.supersede(change, login.id, owner, now).await,
             None => self.new_login(change, owner, self.new_key(self.tokens.format), now).await,
         }
@@ -328,7 +332,7 @@ impl<D: Database> SqlStore<D> {
 }
 
 pub(super) async fn login_of<C: Change>(change: &mut C, owner: SubjectId) -> Result<Option<Login>, StoreError> {
-    let statement = "SELECT id, digest, sealed, expires FROM tokens \
+    let statement = "SELECT id, digest, sealed, expires, disabled FROM tokens \
                      WHERE user_id = $1 AND kind = 'login' AND revoked IS NULL";
     change.row(Statement::new(statement).bind(owner.0)).await
 }

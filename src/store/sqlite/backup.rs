@@ -3,9 +3,9 @@
 //! A backup is one file with everything that was committed when it began. It does not contain the key file.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use sqlx::sqlite::SqliteConnectOptions;
@@ -101,6 +101,8 @@ pub async fn restore(from: &Path, database: &Path, key_file: &Path) -> Result<Ba
     }
     let part = Part::create(database)?;
     let copied = fs::copy(from, &part.path);
+    // The copy also has the permissions of the backup, which may have been downloaded.
+    let copied = copied.and_then(|_| fs::set_permissions(&part.path, Permissions::from_mode(0o600)));
     copied.map_err(|source| BackupError::File { path: from.to_owned(), what: "cannot be read or copied", source })?;
     let checked = check(&part.path, from, key_file).await?;
     part.finish(database)?;
