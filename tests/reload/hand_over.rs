@@ -250,6 +250,12 @@ async fn a_new_process_that_hangs_or_is_killed_after_it_has_the_sockets_changes_
         if kills {
             child.kill().unwrap();
         }
+        // Not before: a new process that has not opened its file yet would read the good one.
+        let has_given_up = || async {
+            let another = UnixStream::connect(gateway.dir.path().join("control.sock")).unwrap();
+            !ask(another, "take-over {\"protocol\":1,\"version\":\"0\"}").contains("is taking over already")
+        };
+        eventually(PATIENCE, "the first process gives up", has_given_up).await;
         fs::rename(write(&gateway, &good), &gateway.config).unwrap();
         // The first process refuses what comes after the time limit.
         let told = || async { gateway.run("reload") == "reloaded; nothing changed\n" };
