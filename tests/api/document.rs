@@ -32,7 +32,7 @@ async fn the_api_conforms_to_its_document() {
     // list, whatever its filter and order: the test revokes and deletes what it finds.
     let mut key = String::new();
     for number in 0..200 {
-        let user = NewUser { superuser: number % 2 == 0, ..NewUser::named(&format!("a user {number}")) };
+        let user = NewUser { superuser: number % 2 == 0, ..NewUser::named(format!("a user {number}")) };
         let user = api.gateway.store.accounts.create(user).await.unwrap().0.account.id;
         api.token(user.0, "").await;
         if number == 137 {
