@@ -42,7 +42,10 @@ async fn a_backup_under_load_has_every_token_that_was_confirmed_before_it_began(
     assert_eq!(Ask::get("/api/x").token(&keys[0]).to(&gateway).await.status, 200);
 
     let restored = folder.path().join("restored.db");
+    // As after a download.
+    fs::set_permissions(&backup, fs::Permissions::from_mode(0o644)).unwrap();
     assert_eq!(store::restore(&backup, &restored, &key_file).await.unwrap(), done);
+    assert_eq!(fs::metadata(&restored).unwrap().permissions().mode() & 0o777, 0o600);
     let mut names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
     assert_eq!(names, ["backup.db", "restored.db"], "nothing else is left");

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -40,7 +41,9 @@ fn the_configuration_passes_check_without_a_warning_and_the_superuser_exists() {
         let folder = tempfile::tempdir().unwrap();
         let done = run(folder.path(), &[&["init", "--password-stdin"], options].concat(), "correct horse battery\n");
         assert!(done.status.success() && done.stderr.is_empty(), "{options:?}: {}", text(&done.stderr));
-        let configuration = fs::read_to_string(folder.path().join("gateway.toml")).unwrap();
+        let file = folder.path().join("gateway.toml");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "it can have a password");
+        let configuration = fs::read_to_string(file).unwrap();
         assert!(configuration.contains(written), "{configuration}");
         assert_eq!(crate::config::schema::complaints(&configuration), [""; 0]);
         let check = run(folder.path(), &["check"], "");

@@ -134,6 +134,19 @@ async fn a_client_that_never_reads_its_response_times_out() {
 }
 
 #[tokio::test]
+async fn a_client_that_reads_no_response_without_a_body_times_out() {
+    let origin = Origin::answering("hello").await;
+    let gateway = impatient(&origin, |timeouts| timeouts.write = SHORT).await;
+    for (method, target) in [("HEAD", "/public/x"), ("HEAD", "/nowhere")] {
+        for mut wire in [Wire::open(&gateway).await, Wire::plain(&gateway).await] {
+            let many = Ask::new(method, target).bytes().repeat(1_000);
+            let gone = async { while wire.try_send(&many).await.is_ok() {} };
+            soon("the gateway closes", gone).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_reads_slowly_but_reads_is_served_to_the_end() {
     // In total this takes longer than the timeout.
     let text = "x".repeat(4 << 20);

@@ -67,8 +67,7 @@ impl<'g> Permit<'g> {
         asked: Asked<'_>,
     ) -> Result<Permit<'g>, NotPermitted> {
         let rules = &route.settings.admission;
-        let denies = rules.deny_ips.as_ref().is_some_and(|denied| denied.contain(asked.from));
-        if denies || rules.allow_ips.as_ref().is_some_and(|allowed| !allowed.contain(asked.from)) {
+        if !rules.admits(asked.from) {
             return Err(NotPermitted::Address);
         }
         let caller = match route.settings.auth {

@@ -1,5 +1,7 @@
 //! Which callers may use a route: the keys `auth`, `scopes`, `method_scopes`, `groups`, `allow_ips` and `deny_ips`.
 
+use std::net::IpAddr;
+
 use http::Method;
 
 use super::reader::Table;
@@ -17,6 +19,14 @@ pub struct Admission {
     pub allow_ips: Option<Networks>,
     /// The client must not be in any of these networks.
     pub deny_ips: Option<Networks>,
+}
+
+impl Admission {
+    /// Whether the route admits clients with this address.
+    pub fn admits(&self, from: IpAddr) -> bool {
+        let denies = self.deny_ips.as_ref().is_some_and(|denied| denied.contain(from));
+        !denies && self.allow_ips.as_ref().is_none_or(|allowed| allowed.contain(from))
+    }
 }
 
 /// Whether a route needs credentials.

@@ -109,8 +109,8 @@ impl Gateway {
         Ok(Decision::Forward(Forwarding { upstream, permit, below, handshake }))
     }
 
-    /// The answer to a preflight for a request with the method `asked`; `None`: the route does not admit it, so it is
-    /// authenticated like any other request.
+    /// The answer to a preflight for a request with the method `asked`; `None`: the route does not admit it or its client,
+    /// so it is authenticated like any other request.
     fn permission(
         &self,
         target: &Target<'_>,
@@ -118,7 +118,11 @@ impl Gateway {
         fields: &HeaderMap,
         exchange: &mut Exchange,
     ) -> Option<HeaderMap> {
-        let handle = self.handle(self.generation.routes.find_for(target, asked).ok()?)?;
+        let route = self.generation.routes.find_for(target, asked).ok()?;
+        if !route.settings.admission.admits(exchange.peer().address.ip()) {
+            return None;
+        }
+        let handle = self.handle(route)?;
         let permission = handle.cors.as_ref()?.answer(fields, asked)?;
         exchange.matched(handle, fields);
         Some(permission)

@@ -48,6 +48,12 @@ impl Tunnel {
         Tunnel { far_end, exchange, offered: false, ended: false }
     }
 
+    /// Whether the caller's token has ended or the time of the exchange is over; wakes the task when that happens. For a
+    /// connection that is still writing the 101.
+    pub fn poll_end(&mut self, cx: &mut Context<'_>) -> bool {
+        self.exchange.poll_token_end(cx) || self.far_end.timer.poll(cx).is_ready()
+    }
+
     /// Passes bytes on until the tunnel ends; `early` are the bytes that the client has sent already. Dropping the
     /// future closes both connections.
     pub async fn run<S: AsyncRead + AsyncWrite + Unpin>(mut self, mut client: S, early: Vec<u8>) {

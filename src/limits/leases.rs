@@ -285,6 +285,14 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_is_set_back_does_not_keep_a_key_refused() {
+        let leases = leases(100, 1);
+        let Step::Ask(question) = leases.begin(&1, at(3_600_000)) else { panic!("a new key is asked for") };
+        leases.answered(&1, question, granted(0), at(3_600_000)).unwrap_err();
+        assert!(matches!(leases.begin(&1, at(0)), Step::Ask(_)));
+    }
+
+    #[test]
     fn without_the_count_each_process_allows_its_share_and_what_it_allowed_before_counts() {
         let pass = |leases: &Leases| {
             let question = Question { want: 1, back: 0 };

@@ -62,6 +62,8 @@ struct Sending {
     is_last: bool,
     /// The pieces that were sent; `None`: too much to keep.
     kept: Option<Vec<Bytes>>,
+    /// Their length in bytes.
+    kept_bytes: usize,
     has_left: bool,
 }
 
@@ -356,11 +358,10 @@ impl Sending {
     }
 
     fn keep(&mut self, piece: &Bytes) {
-        if let Some(kept) = &mut self.kept {
-            kept.push(piece.clone());
-            if kept.iter().map(Bytes::len).sum::<usize>() > KEPT {
-                self.kept = None;
-            }
+        self.kept_bytes = self.kept_bytes.saturating_add(piece.len());
+        match &mut self.kept {
+            Some(kept) if self.kept_bytes <= KEPT => kept.extend((!piece.is_empty()).then(|| piece.clone())),
+            _ => self.kept = None,
         }
     }
 }

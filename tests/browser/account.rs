@@ -197,6 +197,7 @@ async fn users_change_their_own_password_and_stay_signed_in() {
         (change("nope", NEW, NEW), "Wrong password."),
         (change(PASSWORD, NEW, "other"), "The new passwords do not match"),
         (change(PASSWORD, "", ""), "Enter a new password."),
+        (change(PASSWORD, PASSWORD, PASSWORD), "The new password must differ from the present one."),
         (change(PASSWORD, "seven77", "seven77"), "A password has at least 8 characters."),
         (change(PASSWORD, "password1", "password1"), "This password is too common"),
         (change(PASSWORD, "alice-42x", "alice-42x"), "too similar to the username"),
@@ -233,6 +234,9 @@ async fn a_password_that_has_to_be_changed_works_for_nothing_else() {
     assert!(!page.text().contains("new_password"), "a wrong password tells nothing: {}", page.text());
     let page = alice.log_in(&gateway, "alice", GIVEN).await;
     assert!(page.status == 200 && page.text().contains("Choose a new password."), "{}", page.text());
+    let same = [("username", "alice"), ("password", GIVEN), ("new_password", GIVEN), ("new_password_again", GIVEN)];
+    let page = alice.submit(&gateway, "/auth/login/", "/auth/login/", &same).await;
+    assert!(page.status == 200 && page.text().contains("must differ from the present one"), "{}", page.text());
     let submit = [("username", "alice"), ("password", GIVEN), ("new_password", NEW), ("new_password_again", NEW)];
     let done = alice.submit(&gateway, "/auth/login/", "/auth/login/", &submit).await;
     assert_eq!((done.status, done.fields.get("location")), (302, Some("/auth/account/")), "{done:?}");

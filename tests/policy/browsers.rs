@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokengate::config::settings::{Cors, CorsOrigins, RateFact, Route, Settings};
+use tokengate::token::Networks;
 
 use crate::browser::{Browser, SESSION, with_pages};
 use crate::clients::chromium::play;
@@ -34,6 +35,26 @@ fn with_cors(settings: &mut Settings, origin: &str) {
 
 fn preflight(target: &str, origin: &str, method: &str) -> Ask {
     Ask::new("OPTIONS", target).field("Origin", origin).field("Access-Control-Request-Method", method)
+}
+
+#[tokio::test]
+async fn a_preflight_of_a_client_that_the_route_does_not_admit_is_refused() {
+    let origin = Origin::answering("ok").await;
+    let site = Site::before(&origin).with(|settings| {
+        with_cors(settings, APP);
+        let here = Networks::parse("127.0.0.0/8").unwrap();
+        for route in &mut settings.routes {
+            route.admission.deny_ips = here.clone();
+        }
+    });
+    let gateway = site.start().await;
+    for http in BOTH {
+        for (target, status) in [("/public/x", 403), ("/api/x", 401)] {
+            let answer = preflight(target, APP, "GET").over(http, &gateway).await;
+            assert_eq!((answer.status, answer.fields.has("access-control-allow-methods")), (status, false), "{target}");
+        }
+    }
+    assert_eq!(origin.count(), 0);
 }
 
 #[tokio::test]

@@ -124,12 +124,8 @@ async fn a_proxy_header_names_the_client_and_is_required() {
         (v2(0x20, 0x00, &[]), "127.0.0.1"),
     ] {
         let mut wire = after(&gateway, &header, "127.0.0.1").await.expect("an open connection");
-        // The header names a client that is not a proxy: its claims count for nothing.
-        let claims = client != "127.0.0.1";
-        let mut ask = Ask::get("/public/x");
-        if claims {
-            ask = ask.field("X-Forwarded-For", "1.1.1.1");
-        }
+        // The header names a client that is not a proxy, or says that the client is unknown: its claims count for nothing.
+        let ask = Ask::get("/public/x").field("X-Forwarded-For", "1.1.1.1");
         assert_eq!(wire.ask(ask.bytes()).await.status, 200, "{client}");
         assert_eq!(origin.last().fields.get("x-forwarded-for"), Some(client));
     }
@@ -151,6 +147,18 @@ async fn a_proxy_header_names_the_client_and_is_required() {
     let mut plain = Wire::over(TcpStream::connect(gateway.plain_address()).await.unwrap());
     plain.send(Ask::get("/public/x").bytes()).await;
     plain.ends().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_waits_for_its_proxy_header_does_not_delay_a_shutdown() {
+    let origin = Origin::answering("ok").await;
+    let site = Site::before(&origin).with(|settings| trust(settings, ForwardedFamily::XForwarded, true));
+    let gateway = site.start().await;
+    let mut silent = Wire::over(TcpStream::connect(gateway.plain_address()).await.unwrap());
+    eventually(PATIENCE, "it is accepted", || async { gateway.metric("tokengate_connections_accepted_total") > 0 })
+        .await;
+    soon("the shutdown", gateway.stop(10 * PATIENCE)).await;
+    silent.ends().await;
 }
 
 /// A program that ends with its test.

@@ -33,6 +33,7 @@ for_each_store! {
     the_last_use_never_moves_backwards
     the_tokens_of_a_user_are_those_that_are_not_revoked
     nothing_is_issued_to_a_user_who_does_not_exist
+    a_disabled_login_token_is_neither_shown_nor_replaced_for_its_owner
 }
 
 fn named(name: &str) -> NamedToken {
@@ -364,4 +365,17 @@ async fn the_tokens_of_a_user_are_those_that_are_not_revoked(site: Site) {
     let digests = [login.key.digest(), expired.key.digest()];
     assert_eq!(store.tokens.tokens_of(alice).await.unwrap(), digests);
     assert_eq!(store.tokens.tokens_of(SubjectId(999)).await.unwrap(), []);
+}
+
+async fn a_disabled_login_token_is_neither_shown_nor_replaced_for_its_owner(site: Site) {
+    let store = site.open().await;
+    let alice = user(&store, "alice").await;
+    let issued = store.ledger.issue_login(alice).await.unwrap();
+    let disabled = |disabled| Terms { disabled: Some(disabled), ..Terms::default() };
+    assert!(store.ledger.set_terms(issued.id, &disabled(true)).await.unwrap());
+    for again in [store.ledger.issue_login(alice).await, store.ledger.reset_login(alice).await] {
+        assert!(matches!(again, Err(LedgerError::NoValidToken(owner)) if owner == alice), "{:?}", again.is_ok());
+    }
+    assert!(store.ledger.set_terms(issued.id, &disabled(false)).await.unwrap());
+    assert_eq!(store.ledger.issue_login(alice).await.unwrap().key.expose(), issued.key.expose());
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use h2::Reason;
 use http::Response;
 use tokengate::config::settings::{ClientShare, Ejection, Protocol};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::over_tls;
 use crate::support::authority::Authority;
@@ -386,4 +387,56 @@ async fn failures_of_streams_eject_an_endpoint_and_other_requests_go_to_another(
     }
     assert_eq!(bad.count(), 2);
     eventually(PATIENCE, "counted", || async { gateway.outcome("public", "forwarded") == 10 }).await;
+}
+
+/// Passes connections on, except the first one, which gets no byte.
+async fn mute_at_first(endpoint: SocketAddr) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, count) = (listener.local_addr().unwrap(), Arc::<AtomicUsize>::default());
+    let counted = Arc::clone(&count);
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        loop {
+            let (mut near, _) = listener.accept().await.unwrap();
+            if counted.fetch_add(1, Ordering::AcqRel) == 0 {
+                held.push(near);
+                continue;
+            }
+            tokio::spawn(async move {
+                let mut far = TcpStream::connect(endpoint).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+            });
+        }
+    });
+    (address, count)
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_its_connection_opens_does_not_strand_the_others() {
+    let authority = Authority::new();
+    let server = authority.issue("server", &["localhost"]).read();
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let (one, two) = (Origin::answering("hello").await, H2Origin::answering("hello").await);
+        let (origin, alpn): (_, &[u8]) = match protocol {
+            Protocol::Http1 => (one.address(), b"http/1.1"),
+            Protocol::Http2 => (two.address(), b"h2"),
+        };
+        let front = TlsFront::with(origin, &server, &[alpn]).await;
+        let (endpoint, opened) = mute_at_first(front.address()).await;
+        let site = Site::before_all(&[endpoint]).with(|settings| {
+            over_tls(settings, &[endpoint], &authority.trusted());
+            let upstream = &mut settings.upstreams[0];
+            (upstream.protocol, upstream.max_connections) = (protocol, 1);
+            upstream.client_share = ClientShare::Unlimited;
+        });
+        let gateway = site.start().await;
+        let (mut leaves, mut stays) = (Wire::open(&gateway).await, Wire::open(&gateway).await);
+        leaves.send(Ask::get("/public/x").bytes()).await;
+        eventually(PATIENCE, "it opens", || async { opened.load(Ordering::Acquire) == 1 }).await;
+        stays.send(Ask::get("/public/x").bytes()).await;
+        // The worker has read that request when it answers this one.
+        assert_eq!(Ask::get("/nowhere").to(&gateway).await.status, 404);
+        drop(leaves);
+        assert_eq!(stays.answer().await.status, 200, "{protocol:?}");
+    }
 }

@@ -104,7 +104,10 @@ where
                     Poll::Pending => Poll::Pending,
                 },
                 State::Answered(answer) => answer.poll(this.wire, cx),
-                State::Switching(_) => this.wire.poll_flush(cx).map_err(|_| Gone),
+                State::Switching(tunnel) => match this.wire.poll_flush(cx) {
+                    Poll::Pending if tunnel.poll_end(cx) => return Poll::Ready(Next::Cut),
+                    flushed => flushed.map_err(|_| Gone),
+                },
                 State::Over => match this.arriving {
                     Arriving::Body(..) => Poll::Pending,
                     Arriving::Nothing if this.persists => return Poll::Ready(Next::Request),
