@@ -222,9 +222,9 @@ mod tests {
     use std::sync::Mutex;
 
     use super::super::access_rules::AccessRules;
-    use super::super::access_rules::Redact;
     use super::super::log_line::tests::entry;
     use super::super::metrics::Outcome;
+    use super::super::shared_rules::Redact;
     use super::*;
 
     const SOON: Duration = Duration::from_secs(60);

@@ -247,7 +247,7 @@ impl Line<'_> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::access_rules::Redact;
+    use super::super::shared_rules::Redact;
     use super::*;
 
     pub(in crate::telemetry) fn entry() -> Entry<'static> {

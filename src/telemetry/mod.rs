@@ -21,10 +21,11 @@ mod outage;
 pub mod recorder;
 pub mod request_id;
 mod second_text;
+mod shared_rules;
 pub mod trace;
 
 pub use access_log::{AccessLog, Entry, LogFormat, LogWriter};
-pub use access_rules::{AccessLogFormat, AccessRules, Redact};
+pub use access_rules::{AccessLogFormat, AccessRules};
 pub use endpoints::{EndpointGauge, EndpointNumbers};
 pub use history::History;
 pub use log::causes;
@@ -34,4 +35,5 @@ pub use outage::{Ended, Outage};
 pub use process_counters::{CertificateGauge, ProcessCounters, RateCounters};
 pub use recorder::{Recorder, RouteCounters};
 pub use request_id::RequestIds;
+pub use shared_rules::Redact;
 pub use trace::{Facts, FinishedTrace, Trace, TraceRules, TraceSwitch, Tracer};

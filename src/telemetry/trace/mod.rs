@@ -11,17 +11,16 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::HeaderMap;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::access_rules::Redact;
 use super::log_line::{Entry, version_text};
 use super::metrics::Outcome;
 use super::process_counters::ProcessCounters;
+use super::shared_rules::{Redact, Rules, SharedRules};
 use crate::clock::Timestamp;
 pub use context::{Parent, SpanId, TRACEPARENT, TRACESTATE, TraceId};
 
@@ -42,7 +41,7 @@ pub struct TraceRules {
 /// Switches tracing on and off for all workers, and takes finished traces.
 #[derive(Clone)]
 pub struct TraceSwitch {
-    rules: Arc<AtomicU64>,
+    rules: Arc<SharedRules>,
     finished: mpsc::Sender<Box<FinishedTrace>>,
     counts: Arc<ProcessCounters>,
 }
@@ -133,13 +132,6 @@ pub struct Facts {
     pub outcome: Outcome,
 }
 
-const ON: u64 = 1;
-const TRUST: u64 = 1 << 1;
-const PEER: u64 = 1 << 2;
-const PATH: u64 = 1 << 3;
-const USER: u64 = 1 << 4;
-const SAMPLE: u32 = 32;
-
 impl TraceSwitch {
     /// A switch that is off, and the queue of finished traces.
     pub fn new(counts: Arc<ProcessCounters>) -> (TraceSwitch, mpsc::Receiver<Box<FinishedTrace>>) {
@@ -149,23 +141,16 @@ impl TraceSwitch {
 
     /// Uses these rules from now on; `None` switches tracing off.
     pub fn set(&self, rules: Option<TraceRules>) {
-        let bits = rules.map_or(0, |TraceRules { sample, trust_parent, redact }| {
-            let flags =
-                [(ON, true), (TRUST, trust_parent), (PEER, redact.peer), (PATH, redact.path), (USER, redact.user)];
-            let flags: u64 = flags.into_iter().filter(|(_, holds)| *holds).map(|(bit, _)| bit).sum();
-            u64::from(sample) << SAMPLE | flags
-        });
-        self.rules.store(bits, Ordering::Relaxed);
+        self.rules.set(rules.map(|TraceRules { sample, trust_parent, redact }| Rules {
+            sample,
+            redact,
+            choice: trust_parent,
+        }));
     }
 
     fn get(&self) -> Option<TraceRules> {
-        let bits = self.rules.load(Ordering::Relaxed);
-        let has = |bit| bits & bit != 0;
-        has(ON).then(|| TraceRules {
-            sample: u32::try_from(bits >> SAMPLE).unwrap_or(u32::MAX),
-            trust_parent: has(TRUST),
-            redact: Redact { peer: has(PEER), path: has(PATH), user: has(USER) },
-        })
+        let rules = self.rules.get();
+        rules.map(|Rules { sample, redact, choice }| TraceRules { sample, trust_parent: choice, redact })
     }
 
     /// Counts traces that the collector did not take.
