@@ -1,10 +1,11 @@
 //! Hand-over to a new process: what changes, what does not, and what happens if the new one does not come up.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
@@ -232,17 +233,10 @@ async fn a_new_process_that_hangs_or_is_killed_after_it_has_the_sockets_changes_
         let mut by_hand = Command::new(PROGRAM);
         let at = format!("--take-over={}", gateway.dir.path().join("control.sock").display());
         by_hand.args(["serve", &at, "--config"]).arg(&gateway.config);
-        // Only sockets of its own are counted below.
+        // It inherits no socket, so every shared one was handed over.
         by_hand.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = by_hand.spawn().unwrap();
-        let sockets = || async {
-            let fds = fs::read_dir(format!("/proc/{}/fd", child.id())).unwrap();
-            fds.filter(|one| {
-                fs::read_link(one.as_ref().unwrap().path()).is_ok_and(|to| to.to_string_lossy().starts_with("socket:"))
-            })
-            .count()
-                > 3
-        };
+        let sockets = || async { !sockets_of(child.id()).is_disjoint(&sockets_of(gateway.id())) };
         eventually(PATIENCE, "it has the sockets", sockets).await;
         let another = UnixStream::connect(gateway.dir.path().join("control.sock")).unwrap();
         let refused = ask(another, "take-over {\"protocol\":1,\"version\":\"0\"}");
@@ -267,8 +261,16 @@ async fn a_new_process_that_hangs_or_is_killed_after_it_has_the_sockets_changes_
     gateway.drain().await;
 }
 
+/// The sockets of a process.
+fn sockets_of(process: u32) -> HashSet<PathBuf> {
+    let descriptors = fs::read_dir(format!("/proc/{process}/fd")).unwrap();
+    // A descriptor may be closed meanwhile.
+    let targets = descriptors.filter_map(|descriptor| fs::read_link(descriptor.ok()?.path()).ok());
+    targets.filter(|target| target.to_string_lossy().starts_with("socket:")).collect()
+}
+
 /// Writes the file beside the configuration.
-fn write(gateway: &Gateway, bytes: &[u8]) -> std::path::PathBuf {
+fn write(gateway: &Gateway, bytes: &[u8]) -> PathBuf {
     let path = gateway.dir.path().join("gateway.new");
     fs::write(&path, bytes).unwrap();
     path
