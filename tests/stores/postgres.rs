@@ -3,7 +3,7 @@
 //! Every unknown result is `Unavailable`, in time, and the store recovers by itself.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
@@ -12,6 +12,7 @@ use tokengate::store::TokenEvent::{Changed, Gap, SubjectChanged};
 use tokengate::store::{LedgerError, OpenError, Store, StoreError, TokenRef};
 use tokengate::token::TokenKey;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::feed::next;
 use super::site::{Log, START, Site, found, key, user};
