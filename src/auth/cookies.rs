@@ -59,6 +59,9 @@ pub fn gather(fields: &mut HeaderMap, without_session: bool) {
 
 /// Removes `Set-Cookie` lines that would set the session cookie from an upstream's response.
 pub fn remove_set_session(fields: &mut HeaderMap) {
+    if !fields.contains_key(SET_COOKIE) {
+        return;
+    }
     let sets_it = |line: &HeaderValue| parts(line.as_bytes()).next().is_some_and(is_session);
     if !fields.get_all(SET_COOKIE).iter().any(sets_it) {
         return;

@@ -42,11 +42,9 @@ pub fn check(head: &Parts, header_count: usize) -> Result<(), HeadFault> {
 
 /// The value of a header that may have at most one line.
 fn only<'f>(fields: &'f HeaderMap, name: &HeaderName) -> Result<Option<&'f HeaderValue>, HeadFault> {
-    let mut lines = fields.get_all(name).iter();
-    match (lines.next(), lines.next()) {
-        (_, Some(_)) => Err(HeadFault::Repeated),
-        (line, None) => Ok(line),
-    }
+    let first = fields.get(name);
+    let is_repeated = first.is_some() && fields.get_all(name).iter().nth(1).is_some();
+    if is_repeated { Err(HeadFault::Repeated) } else { Ok(first) }
 }
 
 /// Digits only (`str::parse` accepts a `+` as well), at most as many as fit into the number.

@@ -184,8 +184,10 @@ impl Answer {
             fields.remove(CONTENT_LENGTH);
             return Ok(Framing::None);
         }
-        if let Some(length) = length {
-            // Leading zeros are removed: other parsers may read them differently.
+        // Leading zeros are removed: other parsers may read them differently.
+        if let Some(length) = length
+            && fields.get(CONTENT_LENGTH).is_some_and(|text| text.as_bytes().starts_with(b"0"))
+        {
             fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
         if self.asked.head || status == StatusCode::NOT_MODIFIED {
@@ -239,9 +241,9 @@ fn length(fields: &HeaderMap) -> Result<Option<u64>, BadAnswer> {
 
 /// The value of a header that may have only one field line; `None` if it has more.
 fn only<'f>(fields: &'f HeaderMap, name: &HeaderName) -> Option<Option<&'f HeaderValue>> {
-    let mut lines = fields.get_all(name).iter();
-    let first = lines.next();
-    lines.next().is_none().then_some(first)
+    let first = fields.get(name);
+    let is_repeated = first.is_some() && fields.get_all(name).iter().nth(1).is_some();
+    (!is_repeated).then_some(first)
 }
 
 /// Whether the connection stays open after this response (RFC 9112 §9.3).

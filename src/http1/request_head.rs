@@ -215,12 +215,9 @@ struct Seen {
 impl Seen {
     /// Checks a field line. Returns its name, and its value without the whitespace around it.
     fn field<'l>(&mut self, line: &'l [u8]) -> Result<(HeaderName, &'l [u8]), HeadFault> {
-        let colon = memchr(b':', line).ok_or(HeadFault::FieldLine)?;
-        let (name, value) = line.split_at_checked(colon).ok_or(HeadFault::FieldLine)?;
-        if !is_name(name) {
-            return Err(HeadFault::FieldLine);
-        }
-        let value = value.get(1..).unwrap_or_default();
+        let length = line.iter().position(|byte| !is_name_byte(*byte)).ok_or(HeadFault::FieldLine)?;
+        let (name, value) = line.split_at_checked(length).ok_or(HeadFault::FieldLine)?;
+        let value = value.strip_prefix(b":").filter(|_| length > 0).ok_or(HeadFault::FieldLine)?;
         if !is_text(value) {
             return Err(HeadFault::FieldValue);
         }

@@ -41,7 +41,11 @@ impl RequestIds {
         let (_, count_part) = id.split_at_mut(PROCESS + WORKER);
         write_base32(count_part, count);
         // Digits and letters are always a valid header value.
-        HeaderValue::from_bytes(&id).unwrap_or_else(|_| HeaderValue::from_static("-"))
+        let mut id = HeaderValue::from_bytes(&id).unwrap_or_else(|_| HeaderValue::from_static("-"));
+        // No id occurs twice. This keeps them out of the compression table of HTTP/2, where each would replace a header
+        // that does.
+        id.set_sensitive(true);
+        id
     }
 }
 

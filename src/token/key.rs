@@ -163,7 +163,10 @@ impl fmt::Display for TokenHint {
 
 /// Reports whether a text fits in Django's key column and is a single word of a header.
 fn is_short_text(text: &str) -> bool {
-    let fits = !text.is_empty() && text.len() <= MAX_TEXT * 4 && text.chars().count() <= MAX_TEXT;
+    if text.len() <= MAX_TEXT && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return !text.is_empty();
+    }
+    let fits = text.len() <= MAX_TEXT * 4 && text.chars().count() <= MAX_TEXT;
     fits && !text.chars().any(|c| c.is_whitespace() || c.is_control())
 }
 

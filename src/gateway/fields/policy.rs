@@ -77,6 +77,12 @@ impl FieldPolicy {
 
     /// How a header with this name is treated.
     pub(super) fn kind_of(&self, name: &[u8]) -> Kind {
+        // Most requests have these.
+        match name {
+            b"host" => return Kind::Message,
+            b"authorization" => return Kind::Credentials,
+            _ => {}
+        }
         let mut first = None;
         let (mut length, mut odd) = (0, false);
         for byte in name {

@@ -20,8 +20,10 @@ pub fn finish(fields: &mut HeaderMap, hsts: Option<&HeaderValue>) {
     let mut doomed: SmallVec<[HeaderName; 8]> = SmallVec::new();
     let ends_here = |name: &&HeaderName| HOP_BY_HOP.contains(&name.as_str()) || is_instruction(name);
     doomed.extend(fields.keys().filter(ends_here).cloned());
-    // Without its length, the body would get another framing towards the client.
-    doomed.extend(nominated(fields).filter_map(|n| HeaderName::from_bytes(n).ok()).filter(|n| *n != CONTENT_LENGTH));
+    // `Connection: close` and `keep-alive` name no header that is left. Without its length, the body would get another
+    // framing towards the client.
+    let others = nominated(fields).filter(|name| ![b"close".as_slice(), b"keep-alive"].contains(name));
+    doomed.extend(others.filter_map(|n| HeaderName::from_bytes(n).ok()).filter(|n| *n != CONTENT_LENGTH));
     for name in doomed {
         fields.remove(name);
     }
@@ -31,6 +33,10 @@ pub fn finish(fields: &mut HeaderMap, hsts: Option<&HeaderValue>) {
 }
 
 fn is_instruction(name: &HeaderName) -> bool {
+    // Decides for most names. A name that begins with another character is folded first.
+    if name.as_str().starts_with(|first: char| first.is_ascii_alphanumeric() && first != 'x') {
+        return false;
+    }
     let begins = |begin: &&[u8]| fold(name.as_str().as_bytes()).take(begin.len()).eq(begin.iter().copied());
     INSTRUCTIONS.iter().any(begins)
 }

@@ -66,13 +66,13 @@ impl Code {
         Code { short, ends, symbols }
     }
 
-    /// Returns the symbol whose code these 32 bits begin with, and the length of the code.
-    fn find(&self, window: u32) -> Option<(u8, u8)> {
-        let [next, ..] = window.to_be_bytes();
+    /// Returns the symbol whose code these bits begin with, and the length of the code.
+    fn find(&self, bits: u64) -> Option<(u8, u8)> {
+        let [next, ..] = bits.to_be_bytes();
         match self.short.get(usize::from(next)) {
             Some((symbol, bits)) if *bits > 0 => Some((*symbol, *bits)),
             _ => {
-                let window = u64::from(window);
+                let window = bits >> 32;
                 let length = self.ends.iter().find(|length| window < length.end)?;
                 let offset = usize::try_from((window - length.first) >> (32 - length.bits)).ok()?;
                 Some((*self.symbols.get(length.place + offset)?, length.bits))
@@ -84,27 +84,28 @@ impl Code {
 /// Decodes a text and appends it to `into`; `None`: the text is invalid.
 pub(super) fn decode(coded: &[u8], into: &mut Vec<u8>) -> Option<()> {
     let code = &*CODE;
-    // The `have` lowest bits of `bits` have not been decoded yet.
+    let mut coded = coded.iter();
+    // The `have` highest bits of `bits` have not been decoded yet; the others are 0.
     let (mut bits, mut have) = (0_u64, 0_u8);
-    for byte in coded {
-        bits = bits << 8 | u64::from(*byte);
-        have += 8;
-        // Decodes only complete codes: a longer code needs the next byte.
-        while have >= 5 {
-            let window = u32::try_from(bits << (64 - have) >> 32).ok()?;
-            match code.find(window) {
-                Some((symbol, length)) if length <= have => {
-                    into.push(symbol);
-                    have -= length;
-                }
-                _ if have >= MAX_BITS => return None,
-                _ => break,
+    loop {
+        while have <= 56
+            && let Some(byte) = coded.next()
+        {
+            bits |= u64::from(*byte) << (56 - have);
+            have += 8;
+        }
+        match code.find(bits) {
+            Some((symbol, length)) if length <= have => {
+                into.push(symbol);
+                bits <<= length;
+                have -= length;
             }
+            _ if have >= MAX_BITS => return None,
+            _ => break,
         }
     }
     // Fewer than eight bits are left, all of them 1: the start of the end-of-text code (RFC 7541 §5.2).
-    let padding = (1_u64 << have) - 1;
-    (have < 8 && bits & padding == padding).then_some(())
+    (have < 8 && bits.count_ones() == u32::from(have)).then_some(())
 }
 
 #[cfg(test)]
