@@ -12,6 +12,7 @@ mod connection;
 mod lease;
 mod health;
 mod http2;
+mod http2_sending;
 mod http2_stream;
 mod pace;
 mod pool;
