@@ -16,6 +16,7 @@
 //! | slow clients, too many connections, large requests | `server` |
 //! | superusers who remove each other | `last_superuser`, `stores::accounts::of_two_superusers_…` |
 
+mod forms;
 mod operations;
 mod server;
 mod guards;

@@ -10,6 +10,7 @@
 pub mod api;
 pub mod operations;
 pub mod server;
+mod again;
 mod assets;
 pub(crate) mod export;
 mod fields;

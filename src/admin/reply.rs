@@ -63,12 +63,13 @@ pub(super) fn told(error: &OperationError, mut response: Response) -> Response {
 /// Returns the status of an error.
 pub(super) fn status_of(error: &OperationError) -> StatusCode {
     match error {
-        OperationError::NotAllowed(_) | OperationError::WrongPassword | OperationError::MustChange => {
-            StatusCode::FORBIDDEN
-        }
+        OperationError::NotAllowed(_)
+        | OperationError::WrongPassword
+        | OperationError::Unconfirmed
+        | OperationError::MustChange => StatusCode::FORBIDDEN,
         OperationError::UnknownUser(_) | OperationError::UnknownToken => StatusCode::NOT_FOUND,
         OperationError::Invalid(_) | OperationError::InvalidField(..) => StatusCode::BAD_REQUEST,
-        OperationError::Conflict(_) | OperationError::LastSuperuser => StatusCode::CONFLICT,
+        OperationError::Conflict(_) | OperationError::Taken(..) | OperationError::LastSuperuser => StatusCode::CONFLICT,
         OperationError::Throttled(_) => StatusCode::TOO_MANY_REQUESTS,
         OperationError::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
     }
@@ -78,6 +79,7 @@ pub(super) fn status_of(error: &OperationError) -> StatusCode {
 pub(super) fn words(error: &OperationError) -> String {
     match error {
         OperationError::WrongPassword => "Your password was wrong. Nothing was changed.".to_owned(),
+        OperationError::Unconfirmed => "Enter your own password. Nothing was changed.".to_owned(),
         OperationError::Throttled(wait) => {
             format!("Too many attempts. Please try again in {} s.", wait.as_secs().saturating_add(1))
         }

@@ -34,6 +34,8 @@ struct Entry {
     key: Option<(TokenId, TokenKey)>,
     /// The user as the store last had it, and when.
     seen: Option<(Caller, Timestamp)>,
+    /// When the user last entered the password.
+    confirmed: Timestamp,
 }
 
 /// A sign-in.
@@ -84,7 +86,7 @@ impl SignIns {
             first.map(|digest| entries.remove(&digest));
         }
         let sign_in = SignIn { user, password, ends: now.after(self.ttl) };
-        entries.insert(key.digest(), Entry { sign_in, notice: None, key: None, seen: None });
+        entries.insert(key.digest(), Entry { sign_in, notice: None, key: None, seen: None, confirmed: now });
         Ok(key)
     }
 
@@ -110,6 +112,18 @@ impl SignIns {
         let entries = self.entries();
         let (caller, at) = entries.get(&digest)?.seen.as_ref()?;
         (*at >= since).then(|| caller.clone())
+    }
+
+    /// Notes that the user has entered the password now.
+    pub(super) fn confirm(&self, digest: TokenDigest, now: Timestamp) {
+        if let Some(entry) = self.entries().get_mut(&digest) {
+            entry.confirmed = now;
+        }
+    }
+
+    /// Whether the user has entered the password at this time or later.
+    pub(super) fn confirmed_since(&self, digest: TokenDigest, since: Timestamp) -> bool {
+        self.entries().get(&digest).is_some_and(|entry| entry.confirmed >= since)
     }
 
     /// Sets the message of the next page.

@@ -13,6 +13,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::Response;
 
+use super::again::{self, Opened};
 use super::fields::Fields;
 use super::operations::{Acting, Caller, OperationError, Rights};
 use super::record::CallerSlot;
@@ -39,6 +40,9 @@ const OUTAGE_PAGES: [&str; 3] = ["/status", "/traffic", "/traffic/live"];
 /// How long they work for a user whom the store has confirmed.
 const WITHOUT_STORE: Duration = Duration::from_secs(3_600);
 
+/// How long after the own password was entered tokens can be issued without it.
+const LATELY: Duration = Duration::from_secs(300);
+
 const STORE_AWAY: &str =
     "The store does not answer. This page works without it; the others return when it answers again.";
 
@@ -52,6 +56,8 @@ pub(super) struct Visit {
     pub query: Fields,
     sign_in: TokenDigest,
     secret: CsrfSecret,
+    /// Whether this request has opened the sign-in, so that it contains the password.
+    fresh: bool,
 }
 
 /// A submitted form.
@@ -60,6 +66,14 @@ pub(super) struct Sent {
     pub visit: Visit,
     /// The fields of the form.
     pub fields: Fields,
+}
+
+/// Why a request is not that of a signed-in user.
+pub(super) enum Absent {
+    /// There is no sign-in, or it has ended.
+    SignIn,
+    /// Anything else.
+    Failed(Response),
 }
 
 impl Visit {
@@ -112,6 +126,16 @@ impl Visit {
         self.caller.rights == Rights::Superuser
     }
 
+    /// Whether a form is from a page of this sign-in.
+    pub(super) fn wrote(&self, fields: &Fields) -> bool {
+        self.secret.is_shown_by(fields.get(CSRF_FIELD))
+    }
+
+    /// Whether the user has entered the password in the last minutes.
+    pub(super) fn is_confirmed(&self) -> bool {
+        self.app.sign_ins.confirmed_since(self.sign_in, self.now().before(LATELY))
+    }
+
     /// Ends the sign-in.
     pub(super) fn sign_out(&self) {
         self.app.sign_ins.end(self.sign_in);
@@ -122,10 +146,25 @@ impl Sent {
     /// Checks the caller's own password, which irreversible or privileged actions require.
     ///
     /// # Errors
-    /// [`OperationError::WrongPassword`], [`OperationError::Throttled`], [`OperationError::Unavailable`].
+    /// [`OperationError::Unconfirmed`], [`OperationError::WrongPassword`], [`OperationError::Throttled`],
+    /// [`OperationError::Unavailable`].
     pub(super) async fn confirm(&self) -> Result<(), OperationError> {
-        let password = self.fields.password(OWN_PASSWORD).ok_or(OperationError::WrongPassword)?;
-        self.visit.acting().confirm(password).await
+        if self.visit.fresh {
+            return Ok(());
+        }
+        let password = self.fields.password(OWN_PASSWORD).ok_or(OperationError::Unconfirmed)?;
+        self.visit.acting().confirm(password).await?;
+        self.visit.app.sign_ins.confirm(self.visit.sign_in, self.visit.now());
+        Ok(())
+    }
+
+    /// As [`Sent::confirm`], for issuing and changing tokens: a password that was entered in the last minutes is enough.
+    ///
+    /// # Errors
+    /// As [`Sent::confirm`].
+    pub(super) async fn confirm_lately(&self) -> Result<(), OperationError> {
+        let is_typed = self.fields.all(OWN_PASSWORD).any(|typed| !typed.is_empty());
+        if !is_typed && self.visit.is_confirmed() { Ok(()) } else { self.confirm().await }
     }
 }
 
@@ -133,14 +172,21 @@ impl FromRequestParts<Arc<Application>> for Visit {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<Application>) -> Result<Visit, Response> {
-        let to_sign_in = || match parts.method {
-            Method::GET => reply::to_sign_in(parts.uri.path_and_query().map_or("/", |path| path.as_str())),
-            _ => reply::to_sign_in("/"),
-        };
-        let key = shown(&parts.headers).ok_or_else(to_sign_in)?;
-        let digest = key.digest();
-        let sign_in = app.sign_ins.find(digest, app.operations.clock().now()).ok_or_else(to_sign_in)?;
-        let now = app.operations.clock().now();
+        Visit::read(parts, app).await.map_err(|absent| match absent {
+            Absent::SignIn if parts.method == Method::GET => {
+                reply::to_sign_in(parts.uri.path_and_query().map_or("/", |path| path.as_str()))
+            }
+            Absent::SignIn => reply::to_sign_in("/"),
+            Absent::Failed(response) => response,
+        })
+    }
+}
+
+impl Visit {
+    async fn read(parts: &mut Parts, app: &Arc<Application>) -> Result<Visit, Absent> {
+        let key = shown(&parts.headers).ok_or(Absent::SignIn)?;
+        let (digest, now) = (key.digest(), app.operations.clock().now());
+        let sign_in = app.sign_ins.find(digest, now).ok_or(Absent::SignIn)?;
         let caller = match app.operations.known(sign_in.user, Via::Admin, client(parts)).await {
             Ok(known) => match known.filter(|(_, password)| *password == sign_in.password) {
                 Some((caller, _)) => {
@@ -149,23 +195,27 @@ impl FromRequestParts<Arc<Application>> for Visit {
                 }
                 None => {
                     app.sign_ins.end(digest);
-                    return Err(to_sign_in());
+                    return Err(Absent::SignIn);
                 }
             },
             // The pages that show an outage work during one. They show no user and no token, and change nothing.
             Err(error @ OperationError::Unavailable) => {
                 let seen = app.sign_ins.seen_since(digest, now.before(WITHOUT_STORE));
                 let seen = seen.filter(|_| parts.method == Method::GET && OUTAGE_PAGES.contains(&parts.uri.path()));
-                let caller = seen.ok_or_else(|| reply::failed(error))?;
+                let caller = seen.ok_or_else(|| Absent::Failed(reply::failed(error)))?;
                 app.sign_ins.leave(digest, Notice::Failed(STORE_AWAY.to_owned()));
                 caller
             }
-            Err(error) => return Err(reply::failed(error)),
+            Err(error) => return Err(Absent::Failed(reply::failed(error))),
         };
+        Ok(Visit::of(parts, app, caller, (key, false)))
+    }
+
+    fn of(parts: &Parts, app: &Arc<Application>, caller: Caller, (key, fresh): (ShownKey<'_>, bool)) -> Visit {
         CallerSlot::note(&parts.extensions, &caller, None);
         let query = Fields::read(parts.uri.query().unwrap_or_default().as_bytes());
-        let secret = CsrfSecret::of_session(key);
-        Ok(Visit { app: Arc::clone(app), caller, query, sign_in: digest, secret })
+        let (sign_in, secret) = (key.digest(), CsrfSecret::of_session(key));
+        Visit { app: Arc::clone(app), caller, query, sign_in, secret, fresh }
     }
 }
 
@@ -174,13 +224,22 @@ impl FromRequest<Arc<Application>> for Sent {
 
     async fn from_request(request: Request, app: &Arc<Application>) -> Result<Sent, Response> {
         let (mut parts, body) = request.into_parts();
-        let visit = Visit::from_request_parts(&mut parts, app).await?;
-        let fields = read_form(Request::from_parts(parts, body), app).await?;
-        if !visit.secret.is_shown_by(fields.get(CSRF_FIELD)) {
-            let text = "The form belongs to another sign-in. Go back, reload the page and try again.";
-            return Err(reply::message(StatusCode::FORBIDDEN, "Forbidden", text));
-        }
-        Ok(Sent { visit, fields })
+        let visit = match Visit::read(&mut parts, app).await {
+            Ok(visit) => Some(visit),
+            Err(Absent::SignIn) => None,
+            Err(Absent::Failed(response)) => return Err(response),
+        };
+        let fields = read_form(Request::from_parts(parts.clone(), body), app).await?;
+        let name = match visit {
+            Some(visit) if visit.wrote(&fields) => {
+                return Ok(Sent { visit, fields });
+            }
+            Some(visit) => visit.caller.user.account.name,
+            None => String::new(),
+        };
+        let Opened { caller, key, .. } = again::sign_in_again(app, &parts, &fields, &name).await?;
+        let key = ShownKey::parse_session(key.expose()).map_err(|_| reply::failed(OperationError::Unavailable))?;
+        Ok(Sent { visit: Visit::of(&parts, app, caller, (key, true)), fields })
     }
 }
 

@@ -107,9 +107,12 @@ pub enum InvalidUser {
     /// The e-mail address is invalid.
     #[error("an e-mail address has at most 254 characters, no control characters, and at most 1024 bytes encoded")]
     Email,
-    /// A first or last name is invalid.
-    #[error("a first or last name has at most 150 characters and no control characters")]
-    PersonalName,
+    /// The first name is invalid.
+    #[error("a first name has at most 150 characters and no control characters")]
+    FirstName,
+    /// The last name is invalid.
+    #[error("a last name has at most 150 characters and no control characters")]
+    LastName,
     /// A group name is invalid.
     #[error("a group name has 1 to 150 characters, no control characters, and not only white space")]
     Group,
@@ -147,8 +150,7 @@ impl NewUser {
         }
         check_former_name(&self.name)?;
         check_email(&self.email)?;
-        check_personal_name(&self.first_name)?;
-        check_personal_name(&self.last_name)?;
+        check_personal_names(Some(&self.first_name), Some(&self.last_name))?;
         check_groups(&self.groups)
     }
 }
@@ -192,8 +194,7 @@ impl DetailsChange {
     pub(super) fn check(&self) -> Result<(), InvalidUser> {
         self.name.as_deref().map_or(Ok(()), check_name)?;
         self.email.as_deref().map_or(Ok(()), check_email)?;
-        self.first_name.as_deref().map_or(Ok(()), check_personal_name)?;
-        self.last_name.as_deref().map_or(Ok(()), check_personal_name)
+        check_personal_names(self.first_name.as_deref(), self.last_name.as_deref())
     }
 
     pub(super) fn applied_to(&self, former: &PersonalDetails) -> PersonalDetails {
@@ -212,8 +213,13 @@ fn check_email(email: &str) -> Result<(), InvalidUser> {
     if fits { Ok(()) } else { Err(InvalidUser::Email) }
 }
 
-fn check_personal_name(name: &str) -> Result<(), InvalidUser> {
-    if is_plain(name, MAX_NAME) { Ok(()) } else { Err(InvalidUser::PersonalName) }
+fn check_personal_names(first: Option<&str>, last: Option<&str>) -> Result<(), InvalidUser> {
+    let fits = |name: Option<&str>| name.is_none_or(|name| is_plain(name, MAX_NAME));
+    match (fits(first), fits(last)) {
+        (false, _) => Err(InvalidUser::FirstName),
+        (_, false) => Err(InvalidUser::LastName),
+        _ => Ok(()),
+    }
 }
 
 /// Validates a username: two different users must not have names that look the same.
@@ -315,8 +321,8 @@ mod tests {
             (NewUser { id: Some(SubjectId(0)), ..alice() }, InvalidUser::Id),
             (NewUser { email: "a\r\nb".to_owned(), ..alice() }, InvalidUser::Email),
             (NewUser { email: "a".repeat(255), ..alice() }, InvalidUser::Email),
-            (NewUser { first_name: "a".repeat(151), ..alice() }, InvalidUser::PersonalName),
-            (NewUser { last_name: "\u{7}".to_owned(), ..alice() }, InvalidUser::PersonalName),
+            (NewUser { first_name: "a".repeat(151), ..alice() }, InvalidUser::FirstName),
+            (NewUser { last_name: "\u{7}".to_owned(), ..alice() }, InvalidUser::LastName),
             (NewUser { groups: vec!["\t".to_owned()], ..alice() }, InvalidUser::Group),
         ] {
             assert_eq!(user.check(), Err(wrong), "{user:?}");

@@ -313,8 +313,8 @@ async fn fields_that_a_change_does_not_name_stay(site: Site) {
     for (bad, wrong) in [
         (change(Some(" "), None, None, None), InvalidUser::Name),
         (change(None, Some("a\nb"), None, None), InvalidUser::Email),
-        (change(None, None, Some("a\0"), None), InvalidUser::PersonalName),
-        (change(None, None, None, Some("\u{7}")), InvalidUser::PersonalName),
+        (change(None, None, Some("a\0"), None), InvalidUser::FirstName),
+        (change(None, None, None, Some("\u{7}")), InvalidUser::LastName),
     ] {
         let refused = store.accounts.edit(alice, &bad).await;
         assert!(matches!(&refused, Err(AccountError::Invalid(invalid)) if *invalid == wrong), "{refused:?}");

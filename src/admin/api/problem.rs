@@ -212,11 +212,15 @@ impl From<OperationError> for Problem {
         let code = match error {
             OperationError::Throttled(wait) => return Problem::throttled(wait),
             OperationError::Unavailable => return Problem::unavailable(),
-            OperationError::NotAllowed(_) | OperationError::WrongPassword | OperationError::MustChange => {
-                Code::NotAllowed
-            }
+            OperationError::NotAllowed(_)
+            | OperationError::WrongPassword
+            | OperationError::Unconfirmed
+            | OperationError::MustChange => Code::NotAllowed,
             OperationError::UnknownUser(_) | OperationError::UnknownToken => Code::NotFound,
             OperationError::InvalidField(field, what) => return Problem::invalid_field(field, what),
+            OperationError::Taken(field, what) => {
+                return Problem::new(Code::Conflict, what.clone()).at(Place::Body, field, what);
+            }
             OperationError::Invalid(_) => Code::Invalid,
             OperationError::Conflict(_) | OperationError::LastSuperuser => Code::Conflict,
         };

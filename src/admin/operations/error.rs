@@ -27,12 +27,18 @@ pub enum OperationError {
     /// The change conflicts with existing data.
     #[error("{0}")]
     Conflict(String),
+    /// Something else has the value of this field already; the name of the field is that of the API.
+    #[error("{1}")]
+    Taken(&'static str, String),
     /// At least one superuser must remain.
     #[error("this is the last active superuser with a password; at least one must remain")]
     LastSuperuser,
     /// The password is wrong, or the user may not use the admin application.
     #[error("wrong password, or the user has no permission")]
     WrongPassword,
+    /// The action needs the caller's own password, and it was not entered.
+    #[error("enter your own password; nothing was changed")]
+    Unconfirmed,
     /// The password is right, but has to be changed first.
     #[error("choose a new password; the one that you were given works only once")]
     MustChange,
@@ -44,13 +50,43 @@ pub enum OperationError {
     Unavailable,
 }
 
-fn field_of(invalid: &InvalidUser) -> Option<&'static str> {
+impl OperationError {
+    /// Whether a form was refused for what it contains, so that it can be corrected and sent again.
+    pub fn is_of_form(&self) -> bool {
+        self.is_of_password()
+            || matches!(
+                self,
+                OperationError::Invalid(_)
+                    | OperationError::InvalidField(..)
+                    | OperationError::Conflict(_)
+                    | OperationError::Taken(..)
+                    | OperationError::LastSuperuser
+            )
+    }
+
+    /// Whether the caller's own password was not accepted.
+    pub fn is_of_password(&self) -> bool {
+        matches!(self, OperationError::WrongPassword | OperationError::Unconfirmed | OperationError::Throttled(_))
+    }
+
+    /// Returns the field that the error is about; its name is that of the API.
+    pub fn field(&self) -> Option<&'static str> {
+        match self {
+            OperationError::InvalidField(field, _) | OperationError::Taken(field, _) => Some(field),
+            OperationError::WrongPassword | OperationError::Unconfirmed => Some("own_password"),
+            _ => None,
+        }
+    }
+}
+
+fn field_of(invalid: &InvalidUser) -> &'static str {
     match invalid {
-        InvalidUser::Id => Some("id"),
-        InvalidUser::Name | InvalidUser::Invisible => Some("name"),
-        InvalidUser::Email => Some("email"),
-        InvalidUser::PersonalName => None,
-        InvalidUser::Group | InvalidUser::Groups => Some("groups"),
+        InvalidUser::Id => "id",
+        InvalidUser::Name | InvalidUser::Invisible => "name",
+        InvalidUser::Email => "email",
+        InvalidUser::FirstName => "first_name",
+        InvalidUser::LastName => "last_name",
+        InvalidUser::Group | InvalidUser::Groups => "groups",
     }
 }
 
@@ -65,11 +101,9 @@ impl From<AccountError> for OperationError {
     fn from(error: AccountError) -> OperationError {
         match error {
             AccountError::UnknownUser(user) => OperationError::UnknownUser(user),
-            AccountError::NameTaken(_) | AccountError::IdTaken(_) => OperationError::Conflict(error.to_string()),
-            AccountError::Invalid(invalid) => match field_of(&invalid) {
-                Some(field) => OperationError::InvalidField(field, invalid.to_string()),
-                None => OperationError::Invalid(invalid.to_string()),
-            },
+            AccountError::NameTaken(_) => OperationError::Taken("name", error.to_string()),
+            AccountError::IdTaken(_) => OperationError::Taken("id", error.to_string()),
+            AccountError::Invalid(invalid) => OperationError::InvalidField(field_of(&invalid), invalid.to_string()),
             AccountError::InDjango => OperationError::Conflict(error.to_string()),
             AccountError::LastSuperuser => OperationError::LastSuperuser,
             AccountError::Hashing(HashingFailed::Busy) => OperationError::Throttled(Duration::from_secs(1)),

@@ -137,8 +137,7 @@ pub(in crate::admin) async fn list(visit: Visit) -> Answer {
 }
 
 pub(in crate::admin) async fn export(visit: Visit) -> Answer {
-    let named = |name: &str| Format::ALL.into_iter().find(|format| format.as_str() == name);
-    let format = word(visit.query.get("format"), named, "format")?;
+    let format = Format::of(visit.query.get("format"))?;
     let query = Ask::of(&visit.query).query(&visit).await?;
-    Ok(export::export(visit.app.operations.clone(), visit.caller, query, format.unwrap_or(Format::Csv)).await?)
+    Ok(export::export(visit.app.operations.clone(), visit.caller, query, format).await?)
 }

@@ -4,7 +4,7 @@ use askama::Template;
 use axum::http::StatusCode;
 
 use super::shell::{Section, Shell, page};
-use super::{Answer, status_of, text, words};
+use super::{Answer, status_of, text};
 use crate::admin::operations::{Found, OperationError};
 use crate::admin::visit::{Sent, Visit};
 use crate::clock::Timestamp;
@@ -26,7 +26,7 @@ pub(in crate::admin) async fn look_up(Sent { visit, fields }: Sent) -> Answer {
     let (status, shell, found) = match visit.acting().look_up(fields.get("pasted")).await {
         Ok(found) => (StatusCode::OK, Shell::of(&visit, Section::LookUp), Some(found)),
         Err(error @ OperationError::NotAllowed(_)) => {
-            (status_of(&error), Shell::failing(&visit, Section::LookUp, words(&error)), None)
+            (status_of(&error), Shell::failing(&visit, Section::LookUp, &error), None)
         }
         Err(error) => return Err(error.into()),
     };

@@ -11,6 +11,7 @@ use axum::response::Response;
 use super::NAVIGATION;
 use super::shell::{Section, Shell};
 use crate::admin::Application;
+use crate::admin::again::NewCookie;
 use crate::admin::reply::{Message, page};
 use crate::admin::visit::Visit;
 
@@ -24,7 +25,10 @@ struct Framed<'a> {
 /// Middleware around all pages: adds the navigation for a signed-in user.
 pub(in crate::admin) async fn framed(State(app): State<Arc<Application>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
+    let cookie = NewCookie::default();
+    parts.extensions.insert(cookie.clone());
     let mut response = next.run(Request::from_parts(parts.clone(), body)).await;
+    cookie.add_to(&mut response);
     let Some(message) = response.extensions_mut().remove::<Message>() else { return response };
     if response.status().is_server_error() {
         // Reading the user would query the store that is down.

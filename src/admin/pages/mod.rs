@@ -31,7 +31,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
 use super::operations::OperationError;
-use super::reply::{failed, not_found, page, see_other, status_of, told, words};
+use super::reply::{failed, not_found, see_other, status_of, told};
 use super::visit::Visit;
 use super::{Application, assets, text};
 pub(super) use message::framed;
@@ -74,8 +74,10 @@ pub(super) fn routes() -> Router<Arc<Application>> {
         .route("/users/{id}/login-token", post(token_add::login_token))
         .route("/tokens", get(tokens::list))
         .route("/tokens/revoke", post(tokens::revoke))
+        .route("/tokens/export", get(tokens::export))
         .route("/tokens/{id}", get(token::show))
         .route("/tokens/{id}/revoke", post(token::revoke))
+        .route("/tokens/{id}/login", post(token::login))
         .route("/tokens/{id}/disabled", post(token::set_disabled))
         .route("/tokens/{id}/rotate", get(token_rotate::show).post(token_rotate::rotate))
         .route("/tokens/{id}/terms", get(token_terms::show).post(token_terms::set))
@@ -109,7 +111,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
 pub(super) type Answer = Result<Response, Failure>;
 
 /// A failed request.
-pub(super) struct Failure(OperationError);
+pub(super) struct Failure(pub OperationError);
 
 impl From<OperationError> for Failure {
     fn from(error: OperationError) -> Failure {
@@ -120,20 +122,6 @@ impl From<OperationError> for Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         failed(self.0)
-    }
-}
-
-impl Visit {
-    /// Response to a failed form: redirects back to its page if that helps.
-    fn refused(&self, path: &str, error: OperationError) -> Response {
-        match error {
-            OperationError::WrongPassword
-            | OperationError::Invalid(_)
-            | OperationError::InvalidField(..)
-            | OperationError::Conflict(_)
-            | OperationError::Throttled(_) => self.failed(path, words(&error)),
-            error => failed(error),
-        }
     }
 }
 

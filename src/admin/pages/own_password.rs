@@ -4,9 +4,10 @@ use askama::Template;
 use axum::http::{StatusCode, header};
 
 use super::shell::{Section, Shell, page};
-use super::{Answer, sign_in, status_of, told, users, words};
+use super::{Answer, status_of, told, users};
+use crate::admin::again;
 use crate::admin::operations::OperationError;
-use crate::admin::visit::{OWN_PASSWORD, Sent, Visit};
+use crate::admin::visit::{Sent, Visit};
 use crate::store::{MIN_PASSWORD, Password};
 
 #[derive(Template)]
@@ -28,14 +29,14 @@ pub(in crate::admin) async fn set(sent: Sent) -> Answer {
             // The new password ends all sign-ins, also this one.
             let name = &visit.caller.user.account.name;
             visit.sign_out();
-            let cookie = sign_in::sign_in(&visit.app, name, Some(password), visit.caller.from).await?;
+            let opened = again::sign_in(&visit.app, name, Some(password), visit.caller.from).await?;
             let mut response = super::see_other("/");
-            response.headers_mut().append(header::SET_COOKIE, cookie);
+            response.headers_mut().append(header::SET_COOKIE, opened.cookie);
             Ok(response)
         }
         Err(error @ OperationError::Unavailable) => Err(error.into()),
         Err(error) => {
-            let shell = Shell::failing(visit, Section::None, words(&error));
+            let shell = Shell::failing(visit, Section::None, &error);
             let revokes = visit.app.tokens.revoke_on_password_change;
             Ok(told(&error, page(status_of(&error), &Page { shell, revokes })))
         }
@@ -45,10 +46,9 @@ pub(in crate::admin) async fn set(sent: Sent) -> Answer {
 /// Sets the password, and returns it again for the new sign-in.
 async fn change(sent: &Sent) -> Result<Password, OperationError> {
     let (visit, fields) = (&sent.visit, &sent.fields);
-    let missing = || OperationError::Invalid("enter a new password".to_owned());
+    let missing = || OperationError::InvalidField("password", "enter a new password".to_owned());
     let password = users::new_password(fields)?.ok_or_else(missing)?;
-    let former = fields.password(OWN_PASSWORD).ok_or(OperationError::WrongPassword)?;
-    visit.acting().confirm(former).await?;
+    sent.confirm().await?;
     visit.acting().set_own_password(password).await?;
     fields.password("password").ok_or_else(missing)
 }

@@ -9,25 +9,19 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 
 use super::super::Application;
+use super::super::again::{EXPIRED_FORM, FormSecret, Opened, refused, sign_in};
 use super::super::fields::Fields;
 use super::super::operations::OperationError;
-use super::super::visit::{self, COOKIE, CSRF_FIELD, Sent, Visit};
-use super::{failed, page, see_other, status_of, told};
-use crate::auth::CsrfSecret;
+use super::super::reply::message;
+use super::super::visit::{self, CSRF_FIELD, Visit};
+use super::{see_other, status_of, told};
 use crate::login::{Login, next};
-use crate::store::{Act, Password, Via};
-
-const REFUSED: &str = "Please enter the username and password of an active staff account. Both are case-sensitive.";
-
-const EXPIRED_FORM: &str = "This form has expired. Please sign in again; the browser has to accept cookies.";
+use crate::store::Act;
 
 const FIRST_START: &str = "There is no superuser with a password yet. Create one at the command line of this machine: \
                            tokengate user create NAME --superuser";
 
 const SIGN_IN_TO_CONTINUE: &str = "Sign in to continue. Your session has ended, or you have not signed in yet.";
-
-/// Cookie with the CSRF secret of the sign-in form: before the sign-in there is no other secret.
-const FORM_COOKIE: &str = "__Host-tokengate-admin-form";
 
 #[derive(Template)]
 #[template(path = "sign_in.html")]
@@ -44,13 +38,13 @@ pub(in crate::admin) async fn show(State(app): State<Arc<Application>>, request:
     let query = Fields::read(request.uri().query().unwrap_or_default().as_bytes());
     let next = &own_path(query.get("next"));
     let (mut parts, _) = request.into_parts();
-    let secret = CsrfSecret::of_cookie(&parts.headers, FORM_COOKIE);
+    let secret = FormSecret::of(&parts);
     match Visit::from_request_parts(&mut parts, &app).await {
         Ok(_) => see_other(next),
         Err(_) => {
             let first = app.operations.lacks_superuser().await.then(|| FIRST_START.to_owned());
             let ended = (next != "/").then(|| SIGN_IN_TO_CONTINUE.to_owned());
-            form(secret, StatusCode::OK, next, "", (first.or(ended), false))
+            form(&secret, StatusCode::OK, next, "", (first.or(ended), false))
         }
     }
 }
@@ -58,15 +52,15 @@ pub(in crate::admin) async fn show(State(app): State<Arc<Application>>, request:
 pub(in crate::admin) async fn submit(State(app): State<Arc<Application>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let (from, former) = (visit::client(&parts), visit::shown(&parts.headers).map(|key| key.digest()));
-    let secret = CsrfSecret::of_cookie(&parts.headers, FORM_COOKIE);
+    let secret = FormSecret::of(&parts);
     let fields = match visit::read_form(Request::from_parts(parts, body), &app).await {
         Ok(fields) => fields,
         Err(response) => return response,
     };
     // Names are compared exactly as typed.
     let (next, name) = (&own_path(fields.get("next")), fields.all("username").next().unwrap_or_default());
-    if !secret.as_ref().is_some_and(|secret| secret.is_shown_by(fields.get(CSRF_FIELD))) {
-        return form(secret, StatusCode::FORBIDDEN, next, name, (Some(EXPIRED_FORM.to_owned()), false));
+    if !secret.is_shown_by(fields.get(CSRF_FIELD)) {
+        return form(&secret, StatusCode::FORBIDDEN, next, name, (Some(EXPIRED_FORM.to_owned()), false));
     }
     let must_change =
         ["new_password", "new_password_again"].iter().any(|field| fields.all(field).any(|text| !text.is_empty()));
@@ -76,7 +70,7 @@ pub(in crate::admin) async fn submit(State(app): State<Arc<Application>>, reques
         sign_in(&app, name, fields.password("password"), from).await
     };
     match signed_in {
-        Ok(cookie) => {
+        Ok(Opened { cookie, .. }) => {
             // Ends the old sign-in: a browser has one, and never one that an attacker planted (session fixation).
             former.map(|former| app.sign_ins.end(former));
             let mut response = see_other(next);
@@ -84,34 +78,37 @@ pub(in crate::admin) async fn submit(State(app): State<Arc<Application>>, reques
             response
         }
         Err(error) => {
-            let problem =
-                if matches!(error, OperationError::WrongPassword) { REFUSED.to_owned() } else { super::words(&error) };
             let must_change = must_change || matches!(error, OperationError::MustChange);
-            told(&error, form(secret, status_of(&error), next, name, (Some(problem), must_change)))
+            told(&error, form(&secret, status_of(&error), next, name, (Some(refused(&error)), must_change)))
         }
     }
 }
 
 /// The form for a browser that keeps this secret, or gets its first one.
 fn form(
-    secret: Option<CsrfSecret>,
+    secret: &FormSecret,
     status: StatusCode,
     next: &str,
     name: &str,
     (problem, must_change): (Option<String>, bool),
 ) -> Response {
-    let secret = secret.map_or_else(CsrfSecret::draw, Ok);
-    let Ok((secret, csrf)) = secret.and_then(|secret| secret.masked().map(|csrf| (secret, csrf))) else {
-        return failed(OperationError::Unavailable);
-    };
-    let mut response = page(status, &Page { csrf, next, name, problem, must_change });
-    let cookie = format!("{FORM_COOKIE}={}; Path=/; Secure; HttpOnly; SameSite=Strict", secret.expose());
-    // Letters and digits: a field can hold them.
-    response.headers_mut().extend(HeaderValue::try_from(cookie).map(|cookie| (header::SET_COOKIE, cookie)));
-    response
+    secret.page(status, |csrf| Page { csrf, next, name, problem, must_change })
 }
 
-pub(in crate::admin) async fn leave(Sent { visit, .. }: Sent) -> Response {
+pub(in crate::admin) async fn leave(State(app): State<Arc<Application>>, request: Request) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let visit = match Visit::from_request_parts(&mut parts, &app).await {
+        Ok(visit) => visit,
+        Err(response) => return response,
+    };
+    match visit::read_form(Request::from_parts(parts, body), &app).await {
+        Ok(fields) if visit.wrote(&fields) => {}
+        Ok(_) => {
+            let text = "The form belongs to another sign-in. Go back, reload the page and try again.";
+            return message(StatusCode::FORBIDDEN, "Forbidden", text);
+        }
+        Err(response) => return response,
+    }
     visit.sign_out();
     // The sign-out succeeds even if the audit entry cannot be written.
     if let Err(error) = visit.acting().note(Act::SignedOut).await {
@@ -122,30 +119,13 @@ pub(in crate::admin) async fn leave(Sent { visit, .. }: Sent) -> Response {
     response
 }
 
-/// Signs a user in, and returns the cookie.
-pub(super) async fn sign_in(
-    app: &Application,
-    name: &str,
-    password: Option<Password>,
-    from: IpAddr,
-) -> Result<HeaderValue, OperationError> {
-    let password = password.ok_or(OperationError::WrongPassword)?;
-    let login = Login { name: name.to_owned(), password, from };
-    let (caller, mark) = app.operations.sign_in(login, Via::Admin).await?;
-    let key = app.sign_ins.open(caller.user.account.id, mark, app.operations.clock().now());
-    let key = key.map_err(|_| OperationError::Unavailable)?;
-    let age = app.settings.session_ttl.as_secs();
-    let cookie = format!("{COOKIE}={}; Max-Age={age}; Path=/; Secure; HttpOnly; SameSite=Strict", key.expose());
-    HeaderValue::try_from(cookie).map_err(|_| OperationError::Unavailable)
-}
-
 /// Changes a password that has to be changed, and signs in with the new one.
 async fn change_and_sign_in(
     app: &Application,
     name: &str,
     fields: &Fields,
     from: IpAddr,
-) -> Result<HeaderValue, OperationError> {
+) -> Result<Opened, OperationError> {
     let typed = |name| fields.all(name).next().unwrap_or_default();
     if typed("new_password") != typed("new_password_again") {
         return Err(OperationError::Invalid("the new passwords do not match; enter them again".to_owned()));

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::shell::{Section, Shell, page};
-use super::{Answer, Id, status_of, text, told, words};
+use super::{Answer, Id, status_of, text, told};
 use crate::admin::fields::Fields;
 use crate::admin::operations::OperationError;
 use crate::admin::visit::{Sent, Visit};
@@ -52,7 +52,7 @@ pub(in crate::admin) async fn add(Id(id): Id, sent: Sent) -> Answer {
             Err(error.into())
         }
         Err(error) => {
-            let shell = Shell::failing(visit, Section::Users, words(&error));
+            let shell = Shell::failing(visit, Section::Users, &error);
             Ok(told(&error, add_page(id, visit, shell, fields, status_of(&error)).await?))
         }
     }
@@ -67,38 +67,46 @@ async fn issue(id: i64, sent: &Sent) -> Result<Issued, OperationError> {
     };
     // Checks the permission before the password: without the permission, no password is needed.
     visit.acting().user(SubjectId(id)).await?;
-    sent.confirm().await?;
+    sent.confirm_lately().await?;
     let order = NamedToken { name: fields.get("name").to_owned(), expires, scopes };
     visit.acting().issue_named(SubjectId(id), &order).await
 }
 
 pub(super) fn read_scopes(text: &str) -> Result<ScopeSet, OperationError> {
-    ScopeSet::parse(text).map_err(|error| OperationError::Invalid(error.to_string()))
+    ScopeSet::parse(text).map_err(|error| OperationError::InvalidField("scopes", error.to_string()))
 }
 
 /// A time this many days from now.
 pub(super) fn after_days(days: &str, now: Timestamp) -> Result<Timestamp, OperationError> {
-    let days = days.parse().map_err(|_| OperationError::Invalid("not a number of days".to_owned()))?;
+    let days = days.parse().map_err(|_| OperationError::InvalidField("expires", "not a number of days".to_owned()))?;
     Ok(now.after(text::days(days)))
 }
 
-pub(in crate::admin) async fn login_token(Id(id): Id, sent: Sent) -> Response {
-    let visit = &sent.visit;
-    let reset = sent.fields.get("action") == "reset";
-    let done = async {
-        visit.acting().user(SubjectId(id)).await?;
-        sent.confirm().await?;
-        match reset {
-            true => visit.acting().reset_login(SubjectId(id)).await,
-            false => visit.acting().login_token(SubjectId(id)).await,
+pub(in crate::admin) async fn login_token(Id(id): Id, sent: Sent) -> Answer {
+    match login_key(&sent, SubjectId(id)).await {
+        Ok(response) => Ok(response),
+        Err(error) if error.is_of_form() => {
+            let visit = &sent.visit;
+            let shell = Shell::failing(visit, Section::Users, &error).in_form("own-login");
+            Ok(told(&error, add_page(id, visit, shell, &Fields::read(b""), status_of(&error)).await?))
         }
-    };
-    match done.await {
-        Ok(issued) if reset => {
-            visit.show_key(issued.id, issued.key, "The login token was reset. The old one no longer works.")
-        }
-        Ok(issued) if issued.fresh => visit.show_key(issued.id, issued.key, "The login token was issued."),
-        Ok(issued) => visit.show_key(issued.id, issued.key, "This is the login token."),
-        Err(error) => visit.refused(&format!("/users/{id}/tokens/add"), error),
+        Err(error) => Err(error.into()),
     }
+}
+
+/// Shows or resets the login token of this user, as the form says, and redirects to its page.
+pub(super) async fn login_key(sent: &Sent, owner: SubjectId) -> Result<Response, OperationError> {
+    let (visit, reset) = (&sent.visit, sent.fields.get("action") == "reset");
+    visit.acting().user(owner).await?;
+    sent.confirm_lately().await?;
+    let issued = match reset {
+        true => visit.acting().reset_login(owner).await?,
+        false => visit.acting().login_token(owner).await?,
+    };
+    let text = match (reset, issued.fresh) {
+        (true, _) => "The login token was reset. The old one no longer works.",
+        (false, true) => "The login token was issued.",
+        (false, false) => "This is the login token.",
+    };
+    Ok(visit.show_key(issued.id, issued.key, text))
 }

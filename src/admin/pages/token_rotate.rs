@@ -6,7 +6,7 @@ use askama::Template;
 use axum::http::StatusCode;
 
 use super::shell::{Section, Shell, page};
-use super::{Answer, Id, status_of, told, words};
+use super::{Answer, Id, status_of, told};
 use crate::admin::operations::OperationError;
 use crate::admin::visit::{Sent, Visit};
 use crate::store::{TokenDetails, TokenKind};
@@ -42,8 +42,10 @@ pub(in crate::admin) async fn rotate(Id(id): Id, sent: Sent) -> Answer {
     let asked = fields.get("overlap");
     let done = async {
         let known = OVERLAPS.iter().find(|(hours, _)| *hours == asked).and_then(|(hours, _)| hours.parse::<u64>().ok());
-        let hours = known.ok_or_else(|| OperationError::Invalid("choose how long the old key works on".to_owned()))?;
-        sent.confirm().await?;
+        let hours = known.ok_or_else(|| {
+            OperationError::InvalidField("overlap", "choose how long the old key works on".to_owned())
+        })?;
+        sent.confirm_lately().await?;
         visit.acting().rotate(TokenId(id), Duration::from_secs(hours * 3_600)).await.map(|issued| (issued, hours))
     };
     match done.await {
@@ -56,7 +58,7 @@ pub(in crate::admin) async fn rotate(Id(id): Id, sent: Sent) -> Answer {
         }
         Err(error @ (OperationError::NotAllowed(_) | OperationError::Unavailable)) => Err(error.into()),
         Err(error) => {
-            let shell = Shell::failing(visit, Section::Tokens, words(&error));
+            let shell = Shell::failing(visit, Section::Tokens, &error);
             Ok(told(&error, page(status_of(&error), &Page { shell, token: &token, overlap: asked })))
         }
     }

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 
 use super::shell::{Section, Shell, page};
 use super::token_add::{DAYS, after_days, read_scopes};
-use super::{Answer, Id, status_of, text, told, words};
+use super::{Answer, Id, status_of, text, told};
 use crate::admin::operations::OperationError;
 use crate::admin::visit::{Sent, Visit};
 use crate::store::{End, Terms, TokenDetails, TokenKind};
@@ -43,13 +43,8 @@ pub(in crate::admin) async fn set(Id(id): Id, sent: Sent) -> Answer {
     match change(&sent, &token).await {
         Ok(true) => Ok(visit.done(&format!("/tokens/{id}"), "The token was changed.")),
         Ok(false) => Ok(visit.done(&format!("/tokens/{id}"), "Nothing was changed.")),
-        Err(
-            error @ (OperationError::Invalid(_)
-            | OperationError::InvalidField(..)
-            | OperationError::WrongPassword
-            | OperationError::Throttled(_)),
-        ) => {
-            let shell = Shell::failing(visit, Section::Tokens, words(&error));
+        Err(error) if error.is_of_form() => {
+            let shell = Shell::failing(visit, Section::Tokens, &error);
             let [scopes, ends, name, note] = ["scopes", "ends", "name", "note"].map(|name| fields.get(name));
             let form = page(status_of(&error), &Page { shell, token: &token, scopes, ends, name, note });
             Ok(told(&error, form))
@@ -66,7 +61,7 @@ async fn change(sent: &Sent, token: &TokenDetails) -> Result<bool, OperationErro
         NEVER => Some(End::Never),
         days => Some(End::At(after_days(days, visit.now())?)),
     };
-    sent.confirm().await?;
+    sent.confirm_lately().await?;
     let name = fields.all("name").next().map(|name| name.trim().to_owned());
     let name = name.filter(|_| token.kind == TokenKind::Named);
     if name.as_ref().is_some_and(String::is_empty) {

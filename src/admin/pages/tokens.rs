@@ -5,7 +5,8 @@ use axum::http::StatusCode;
 
 use super::lists::{Sort, total};
 use super::shell::{Section, Shell, page};
-use super::{Answer, ENTRIES, status_of, text, told, words};
+use super::{Answer, ENTRIES, status_of, text, told};
+use crate::admin::export::{self, Format, TokensAt};
 use crate::admin::fields::Fields;
 use crate::admin::operations::{ENDING_WITHIN, OperationError, UNUSED_AFTER};
 use crate::admin::visit::{Sent, Visit};
@@ -188,12 +189,20 @@ async fn show(visit: &Visit, ask: Ask, ticked: Vec<TokenId>, failed: Option<&Ope
     let total = total(acting.count_tokens(&query).await?, "token");
     let (status, shell) = match failed {
         None => (StatusCode::OK, Shell::of(visit, Section::Tokens)),
-        Some(error) => (status_of(error), Shell::failing(visit, Section::Tokens, words(error))),
+        Some(error) => (status_of(error), Shell::failing(visit, Section::Tokens, error)),
     };
     let [previous, next] = [previous, next].map(|position| position.to_string());
     let (sorts, now) = (ask.sorts(), visit.now());
     let list = Page { shell, ask, owner, tokens: entries, unreadable, total, sorts, ticked, previous, next, now };
     Ok(page(status, &list))
+}
+
+/// The list as a file, without pages.
+pub(in crate::admin) async fn export(visit: Visit) -> Answer {
+    let format = Format::of(visit.query.get("format"))?;
+    let now = visit.now();
+    let list = TokensAt { query: Ask::of(&visit.query).query(now)?, now };
+    Ok(export::export(visit.app.operations.clone(), visit.caller, list, format).await?)
 }
 
 pub(in crate::admin) async fn revoke(sent: Sent) -> Answer {
@@ -207,7 +216,7 @@ pub(in crate::admin) async fn revoke(sent: Sent) -> Answer {
     match sent.confirm().await {
         Ok(()) => {}
         // Ticked boxes stay ticked.
-        Err(error @ (OperationError::WrongPassword | OperationError::Throttled(_))) => {
+        Err(error) if error.is_of_password() => {
             return Ok(told(&error, show(visit, ask, ids, Some(&error)).await?));
         }
         Err(error) => return Err(error.into()),

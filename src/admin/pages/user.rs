@@ -1,11 +1,9 @@
 //! One user: facts, tokens, history and actions.
 
 use askama::Template;
-use axum::http::StatusCode;
-use axum::response::Response;
 
-use super::shell::{Section, Shell, page};
-use super::{Answer, Id, text};
+use super::shell::{Section, Shell, page, refused};
+use super::{Answer, Failure, Id, text};
 use crate::admin::operations::OperationError;
 use crate::admin::visit::{Sent, Visit};
 use crate::clock::Timestamp;
@@ -32,17 +30,22 @@ struct Page {
 }
 
 pub(in crate::admin) async fn show(Id(id): Id, visit: Visit) -> Answer {
+    match page_of(id, &visit, None).await {
+        Err(Failure(OperationError::UnknownUser(id))) if visit.is_superuser() => what_was_done(id, &visit).await,
+        answer => answer,
+    }
+}
+
+/// Renders the page, with the error of an action that was refused.
+async fn page_of(id: i64, visit: &Visit, failed: Option<OperationError>) -> Answer {
     let (id, acting) = (SubjectId(id), visit.acting());
-    let user = match acting.user(id).await {
-        Err(OperationError::UnknownUser(_)) if visit.is_superuser() => return what_was_done(id, &visit).await,
-        user => user?,
-    };
+    let (status, shell) = refused(visit, Section::Users, failed)?;
+    let user = acting.user(id).await?;
     let tokens = acting.tokens(&TokenQuery { owner: Some(id), limit: TOKENS, ..TokenQuery::default() }).await?;
     let entries = acting.audit(&AuditQuery { user: Some(id), limit: ENTRIES, ..AuditQuery::default() }).await?;
-    let shell = Shell::of(&visit, Section::Users);
     let (now, more_tokens) = (visit.now(), tokens.next != crate::store::PagePosition::Start);
     Ok(page(
-        StatusCode::OK,
+        status,
         &Page {
             shell,
             own: visit.caller.user.account.id == id,
@@ -65,25 +68,25 @@ async fn what_was_done(id: SubjectId, visit: &Visit) -> Answer {
     Ok(visit.done(&format!("/audit?user=%23{id}"), format!("User {id} was deleted. This is their history.")))
 }
 
-pub(in crate::admin) async fn revoke_all(Id(id): Id, sent: Sent) -> Response {
+pub(in crate::admin) async fn revoke_all(Id(id): Id, sent: Sent) -> Answer {
     let (path, visit) = (format!("/users/{id}"), &sent.visit);
     let done = async {
         sent.confirm().await?;
         visit.acting().revoke_all(SubjectId(id)).await
     };
     match done.await {
-        Ok(1) => visit.done(&path, "1 token was revoked."),
-        Ok(ended) => visit.done(&path, format!("{ended} tokens were revoked.")),
-        Err(error) => visit.refused(&path, error),
+        Ok(1) => Ok(visit.done(&path, "1 token was revoked.")),
+        Ok(ended) => Ok(visit.done(&path, format!("{ended} tokens were revoked."))),
+        Err(error) => page_of(id, visit, Some(error)).await,
     }
 }
 
-pub(in crate::admin) async fn set_active(Id(id): Id, Sent { visit, fields }: Sent) -> Response {
+pub(in crate::admin) async fn set_active(Id(id): Id, Sent { visit, fields }: Sent) -> Answer {
     let (path, active) = (format!("/users/{id}"), fields.get("active") == "yes");
     match visit.acting().set_active(SubjectId(id), active).await {
-        Ok(false) => visit.done(&path, "Nothing was changed."),
-        Ok(true) if active => visit.done(&path, "The user was activated. Their tokens work again."),
-        Ok(true) => visit.done(&path, "The user was deactivated. Their tokens and password no longer work."),
-        Err(error) => visit.refused(&path, error),
+        Ok(false) => Ok(visit.done(&path, "Nothing was changed.")),
+        Ok(true) if active => Ok(visit.done(&path, "The user was activated. Their tokens work again.")),
+        Ok(true) => Ok(visit.done(&path, "The user was deactivated. Their tokens and password no longer work.")),
+        Err(error) => page_of(id, &visit, Some(error)).await,
     }
 }

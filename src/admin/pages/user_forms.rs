@@ -2,11 +2,11 @@
 
 use askama::Template;
 use axum::http::StatusCode;
-use axum::response::Response;
 
 use super::shell::{Section, Shell, page};
 use super::users::{self, GROUPS};
-use super::{Answer, Id, status_of, words};
+use super::{Answer, Id, status_of, told};
+use crate::admin::fields::Fields;
 use crate::admin::operations::OperationError;
 use crate::admin::visit::{Sent, Visit};
 use crate::store::{MIN_PASSWORD, PersonalDetails, TokenQuery, TokenView, User};
@@ -23,24 +23,60 @@ struct Page {
     form: Form,
 }
 
-/// The kind of form.
+/// The kind of form, with what it contains: what is stored, or after an error, what was sent.
 enum Form {
     Edit(PersonalDetails),
-    Groups { known: Vec<String> },
-    Password { own: bool, revokes: bool },
-    Rights,
+    Groups { known: Vec<String>, member: Vec<String>, more: String },
+    Password { own: bool, revokes: bool, must_change: bool, none: bool },
+    Rights { staff: bool, superuser: bool },
     Delete { tokens: usize, or_more: bool },
 }
 
-async fn show(id: i64, visit: &Visit, form: impl AsyncFnOnce(&User) -> Result<Form, OperationError>) -> Answer {
+impl Form {
+    async fn groups(visit: &Visit, member: Vec<String>, more: &str) -> Result<Form, OperationError> {
+        let mut known = visit.acting().groups(GROUPS).await?;
+        let others: Vec<_> = member.iter().filter(|group| !known.contains(group)).cloned().collect();
+        known.extend(others);
+        Ok(Form::Groups { known, member, more: more.to_owned() })
+    }
+
+    fn password(visit: &Visit, user: &User, fields: &Fields) -> Form {
+        let own = user.account.id == visit.caller.user.account.id;
+        let (must_change, none) = (fields.is_ticked("must_change"), fields.is_ticked("none"));
+        Form::Password { own, revokes: visit.app.tokens.revoke_on_password_change, must_change, none }
+    }
+
+    async fn delete(visit: &Visit, user: &User) -> Result<Form, OperationError> {
+        let owner = Some(user.account.id);
+        let query = TokenQuery { owner, view: TokenView::Live, limit: MAX_COUNTED, ..TokenQuery::default() };
+        let live = visit.acting().tokens(&query).await?;
+        let or_more = live.next != crate::store::PagePosition::Start;
+        Ok(Form::Delete { tokens: live.entries.len(), or_more })
+    }
+}
+
+/// Renders a form of a user, with the error of the one that was sent.
+async fn show(
+    id: i64,
+    visit: &Visit,
+    failed: Option<OperationError>,
+    form: impl AsyncFnOnce(&User) -> Result<Form, OperationError>,
+) -> Answer {
     visit.caller.needs_superuser()?;
     let user = visit.acting().user(SubjectId(id)).await?;
     let form = form(&user).await?;
-    Ok(page(StatusCode::OK, &Page { shell: Shell::of(visit, Section::Users), user, form }))
+    let Some(error) = failed else {
+        return Ok(page(StatusCode::OK, &Page { shell: Shell::of(visit, Section::Users), user, form }));
+    };
+    if !error.is_of_form() {
+        return Err(error.into());
+    }
+    let shell = Shell::failing(visit, Section::Users, &error);
+    Ok(told(&error, page(status_of(&error), &Page { shell, user, form })))
 }
 
 pub(in crate::admin) async fn show_edit(Id(id): Id, visit: Visit) -> Answer {
-    show(id, &visit, async |user| {
+    show(id, &visit, None, async |user| {
         Ok(Form::Edit(PersonalDetails {
             name: user.account.name.clone(),
             email: user.account.email.clone(),
@@ -52,27 +88,24 @@ pub(in crate::admin) async fn show_edit(Id(id): Id, visit: Visit) -> Answer {
 }
 
 pub(in crate::admin) async fn show_groups(Id(id): Id, visit: Visit) -> Answer {
-    show(id, &visit, async |_| Ok(Form::Groups { known: visit.acting().groups(GROUPS).await? })).await
+    show(id, &visit, None, async |user| Form::groups(&visit, user.account.groups.clone(), "").await).await
 }
 
 pub(in crate::admin) async fn show_password(Id(id): Id, visit: Visit) -> Answer {
-    let revokes = visit.app.tokens.revoke_on_password_change;
-    show(id, &visit, async |user| Ok(Form::Password { own: user.account.id == visit.caller.user.account.id, revokes }))
-        .await
+    show(id, &visit, None, async |user| Ok(Form::password(&visit, user, &Fields::read(b"")))).await
 }
 
 pub(in crate::admin) async fn show_rights(Id(id): Id, visit: Visit) -> Answer {
-    show(id, &visit, async |_| Ok(Form::Rights)).await
+    show(id, &visit, None, async |user| Ok(Form::Rights { staff: user.staff, superuser: user.superuser })).await
 }
 
 pub(in crate::admin) async fn show_delete(Id(id): Id, visit: Visit) -> Answer {
-    show(id, &visit, async |user| {
-        let owner = Some(user.account.id);
-        let query = TokenQuery { owner, view: TokenView::Live, limit: MAX_COUNTED, ..TokenQuery::default() };
-        let live = visit.acting().tokens(&query).await?;
-        Ok(Form::Delete { tokens: live.entries.len(), or_more: live.next != crate::store::PagePosition::Start })
-    })
-    .await
+    show(id, &visit, None, async |user| Form::delete(&visit, user).await).await
+}
+
+/// Redirects to the page of a user, which says whether anything was changed.
+fn changed(visit: &Visit, id: i64, is_new: bool, text: &str) -> Answer {
+    Ok(visit.done(&format!("/users/{id}"), if is_new { text } else { "Nothing was changed." }))
 }
 
 pub(in crate::admin) async fn edit(Id(id): Id, Sent { visit, fields }: Sent) -> Answer {
@@ -84,37 +117,31 @@ pub(in crate::admin) async fn edit(Id(id): Id, Sent { visit, fields }: Sent) -> 
         last_name: get("last_name"),
     };
     match visit.acting().edit_user(SubjectId(id), &details).await {
-        Ok(changed) => {
-            let text = if changed { "The details were changed." } else { "Nothing was changed." };
-            Ok(visit.done(&format!("/users/{id}"), text))
-        }
-        Err(error @ (OperationError::Invalid(_) | OperationError::InvalidField(..) | OperationError::Conflict(_))) => {
-            let user = visit.acting().user(SubjectId(id)).await?;
-            let shell = Shell::failing(&visit, Section::Users, words(&error));
-            Ok(page(status_of(&error), &Page { shell, user, form: Form::Edit(details) }))
-        }
-        Err(error) => Err(error.into()),
+        Ok(is_new) => changed(&visit, id, is_new, "The details were changed."),
+        Err(error) => show(id, &visit, Some(error), async |_| Ok(Form::Edit(details))).await,
     }
 }
 
-pub(in crate::admin) async fn set_groups(Id(id): Id, Sent { visit, fields }: Sent) -> Response {
+pub(in crate::admin) async fn set_groups(Id(id): Id, Sent { visit, fields }: Sent) -> Answer {
+    let member: Vec<String> = fields.all("group").map(str::to_owned).collect();
     let mut groups = users::groups(fields.get("more"));
-    groups.extend(fields.all("group").map(str::to_owned));
+    groups.extend(member.iter().cloned());
     match visit.acting().set_groups(SubjectId(id), &groups).await {
-        Ok(true) => visit.done(&format!("/users/{id}"), "The groups were changed."),
-        Ok(false) => visit.done(&format!("/users/{id}"), "Nothing was changed."),
-        Err(error) => visit.refused(&format!("/users/{id}/groups"), error),
+        Ok(is_new) => changed(&visit, id, is_new, "The groups were changed."),
+        Err(error) => {
+            show(id, &visit, Some(error), async |_| Form::groups(&visit, member, fields.get("more")).await).await
+        }
     }
 }
 
-pub(in crate::admin) async fn set_password(Id(id): Id, sent: Sent) -> Response {
+pub(in crate::admin) async fn set_password(Id(id): Id, sent: Sent) -> Answer {
     let visit = &sent.visit;
     let done = async {
         visit.caller.needs_superuser()?;
         let password = users::new_password(&sent.fields)?;
         if password.is_none() && !sent.fields.is_ticked("none") {
             let why = "enter a new password, or tick \"No password\"".to_owned();
-            return Err(OperationError::Invalid(why));
+            return Err(OperationError::InvalidField("password", why));
         }
         let password = password.filter(|_| !sent.fields.is_ticked("none"));
         sent.confirm().await?;
@@ -126,30 +153,28 @@ pub(in crate::admin) async fn set_password(Id(id): Id, sent: Sent) -> Response {
             let what = if set { "The password was set." } else { "The password was removed." };
             let revokes = visit.app.tokens.revoke_on_password_change;
             let tokens = if revokes { "All tokens of the user were revoked." } else { "Tokens stay as they are." };
-            visit.done(
-                &format!("/users/{id}"),
-                format!("{what} Sessions that used the old password have ended. {tokens}"),
-            )
+            let text = format!("{what} Sessions that used the old password have ended. {tokens}");
+            Ok(visit.done(&format!("/users/{id}"), text))
         }
-        Err(error) => visit.refused(&format!("/users/{id}/password"), error),
+        Err(error) => show(id, visit, Some(error), async |user| Ok(Form::password(visit, user, &sent.fields))).await,
     }
 }
 
-pub(in crate::admin) async fn set_rights(Id(id): Id, sent: Sent) -> Response {
-    let (visit, ticked) = (&sent.visit, |name| sent.fields.is_ticked(name));
+pub(in crate::admin) async fn set_rights(Id(id): Id, sent: Sent) -> Answer {
+    let visit = &sent.visit;
+    let [staff, superuser] = ["staff", "superuser"].map(|name| sent.fields.is_ticked(name));
     let done = async {
         visit.caller.needs_superuser()?;
         sent.confirm().await?;
-        visit.acting().set_rights(SubjectId(id), ticked("staff"), ticked("superuser")).await
+        visit.acting().set_rights(SubjectId(id), staff, superuser).await
     };
     match done.await {
-        Ok(true) => visit.done(&format!("/users/{id}"), "The permissions were changed."),
-        Ok(false) => visit.done(&format!("/users/{id}"), "Nothing was changed."),
-        Err(error) => visit.refused(&format!("/users/{id}/rights"), error),
+        Ok(is_new) => changed(visit, id, is_new, "The permissions were changed."),
+        Err(error) => show(id, visit, Some(error), async |_| Ok(Form::Rights { staff, superuser })).await,
     }
 }
 
-pub(in crate::admin) async fn delete(Id(id): Id, sent: Sent) -> Response {
+pub(in crate::admin) async fn delete(Id(id): Id, sent: Sent) -> Answer {
     let visit = &sent.visit;
     let done = async {
         visit.caller.needs_superuser()?;
@@ -158,7 +183,7 @@ pub(in crate::admin) async fn delete(Id(id): Id, sent: Sent) -> Response {
         visit.acting().delete_user(SubjectId(id)).await.map(|()| name)
     };
     match done.await {
-        Ok(name) => visit.done("/users", format!("User {name} and all their tokens were deleted.")),
-        Err(error) => visit.refused(&format!("/users/{id}/delete"), error),
+        Ok(name) => Ok(visit.done("/users", format!("User {name} and all their tokens were deleted."))),
+        Err(error) => show(id, visit, Some(error), async |user| Form::delete(visit, user).await).await,
     }
 }

@@ -6,7 +6,7 @@ use axum::response::Response;
 
 use super::lists::{Sort, total};
 use super::shell::{Section, Shell, page};
-use super::{Answer, ENTRIES, Failure, status_of, text, told, words};
+use super::{Answer, ENTRIES, Failure, status_of, text, told};
 use crate::admin::fields::Fields;
 use crate::admin::operations::OperationError;
 use crate::admin::visit::{Sent, Visit};
@@ -53,6 +53,8 @@ struct AddPage<'a> {
     shell: Shell,
     fields: &'a Fields,
     issues_token: bool,
+    /// Whether the next page need not show a key.
+    offers_another: bool,
 }
 
 impl Ask {
@@ -140,7 +142,7 @@ async fn show(visit: &Visit, ask: Ask, position: &str, ticked: Vec<i64>, failed:
     let groups = acting.groups(GROUPS).await?;
     let (status, shell) = match failed {
         None => (StatusCode::OK, Shell::of(visit, Section::Users)),
-        Some(error) => (status_of(error), Shell::failing(visit, Section::Users, words(error))),
+        Some(error) => (status_of(error), Shell::failing(visit, Section::Users, error)),
     };
     let [previous, next] = [previous, next].map(|position| position.to_string());
     let (sorts, now) = (ask.sorts(), visit.now());
@@ -167,7 +169,7 @@ pub(in crate::admin) async fn act(sent: Sent) -> Answer {
     match sent.confirm().await {
         Ok(()) => {}
         // Ticked boxes stay ticked.
-        Err(error @ (OperationError::WrongPassword | OperationError::Throttled(_))) => {
+        Err(error) if error.is_of_password() => {
             return Ok(told(&error, show(visit, ask, back.get("page"), ids, Some(&error)).await?));
         }
         Err(error) => return Err(error.into()),
@@ -207,14 +209,16 @@ pub(in crate::admin) async fn add(sent: Sent) -> Answer {
         Ok(response) => Ok(response),
         Err(error @ (OperationError::NotAllowed(_) | OperationError::Unavailable)) => Err(error.into()),
         Err(error) => {
-            let shell = Shell::failing(visit, Section::Users, words(&error));
+            let shell = Shell::failing(visit, Section::Users, &error);
             Ok(told(&error, add_page(visit, shell, fields, status_of(&error))))
         }
     }
 }
 
 fn add_page(visit: &Visit, shell: Shell, fields: &Fields, status: StatusCode) -> Response {
-    page(status, &AddPage { shell, fields, issues_token: visit.app.tokens.issue_on_user_create })
+    let (issues_token, recoverable) = (visit.app.tokens.issue_on_user_create, visit.app.tokens.recoverable);
+    let offers_another = recoverable || !issues_token;
+    page(status, &AddPage { shell, fields, issues_token, offers_another })
 }
 
 async fn create(sent: &Sent) -> Result<Response, OperationError> {
@@ -235,6 +239,8 @@ async fn create(sent: &Sent) -> Result<Response, OperationError> {
     let (user, issued) = visit.acting().create_user(new).await?;
     let told = format!("User {} was created.", user.account.name);
     Ok(match issued {
+        // Keys of login tokens can be shown again where this is offered.
+        _ if fields.get("then") == "another" => visit.done("/users/add", format!("{told} Add the next one.")),
         Some(issued) => visit.show_key(issued.id, issued.key, &told),
         None => visit.done(&format!("/users/{}", user.account.id), told),
     })
@@ -244,7 +250,8 @@ async fn create(sent: &Sent) -> Result<Response, OperationError> {
 pub(super) fn new_password(fields: &Fields) -> Result<Option<crate::store::Password>, OperationError> {
     let typed = |name| fields.all(name).next().unwrap_or_default();
     if typed("password") != typed("password_again") {
-        return Err(OperationError::Invalid("the passwords do not match; enter them again".to_owned()));
+        let text = "the passwords do not match; enter them again".to_owned();
+        return Err(OperationError::InvalidField("password", text));
     }
     Ok(fields.password("password"))
 }
