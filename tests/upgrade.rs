@@ -1,9 +1,13 @@
 //! WebSocket: which callers get a tunnel, what it forwards, when it ends; and no byte after a handshake is read as a
 //! request.
 
+mod http2;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use base64ct::{Base64, Encoding};
 use tokengate::clock::Clock;
 use tokengate::config::settings::Settings;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -38,12 +42,19 @@ fn asks_for_websocket(request: &Request) -> bool {
 pub async fn echo() -> Origin {
     Origin::scripted(|request| {
         if asks_for_websocket(request) {
-            vec![Step::Send(switching(ACCEPT)), Step::Echo]
+            let accept = accept(request.fields.get("sec-websocket-key").unwrap());
+            vec![Step::Send(switching(&accept)), Step::Echo]
         } else {
             vec![Step::Read, Step::Send(ok("hello"))]
         }
     })
     .await
+}
+
+/// The answer to a key (RFC 6455 §4.2.2).
+fn accept(key: &str) -> String {
+    let text = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    Base64::encode_string(digest(&SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes()).as_ref())
 }
 
 /// All routes except `/optional/` allow WebSocket.

@@ -146,6 +146,11 @@ impl Inbox {
         self.0.borrow().left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 
+    /// Whether the client has aborted the body, or its connection has ended.
+    pub fn is_broken(&self) -> bool {
+        self.0.borrow().end == Some(End::BrokenOff)
+    }
+
     /// Whether the body has ended or was aborted.
     pub fn has_ended(&self) -> bool {
         self.0.borrow().end.is_some()

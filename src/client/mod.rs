@@ -6,6 +6,7 @@
 
 mod body;
 mod connection;
+mod extended_connect;
 mod fault;
 pub mod forwarded;
 pub mod framing;
@@ -16,6 +17,7 @@ mod pulse;
 
 pub use body::{BrokenOff, ClientBody};
 pub use connection::{ClientConnection, ListenerPolicy, Plaintext, PlaintextAnswer};
+pub use extended_connect::{ByteStream, ExtendedConnect};
 pub use fault::{HeadFault, REFUSED_METHOD};
 pub use inbox::Inbox;
 pub use intake::{Demand, Intake};

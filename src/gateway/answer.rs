@@ -6,14 +6,12 @@ use http::header::ALLOW;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, request};
 
 use super::decision::{Decision, Forwarding};
+use super::refusal::METHODS;
 use super::{Body, Exchange, Gateway, Refusal, outgoing, reply};
 use crate::auth::Permit;
 use crate::client::ClientBody;
 use crate::rates::{Exceeded, Facts};
 use crate::telemetry::Outcome;
-
-/// The methods of routes that list none.
-const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 impl Gateway {
     /// Decides on a request, then answers or forwards it.

@@ -18,7 +18,7 @@ use crate::auth::{Accepted, Asked, AuthFailure, CsrfFault, KeyForm, Permit, csrf
 use crate::client::framing;
 use crate::config::settings::Auth;
 use crate::identity::Identity;
-use crate::route::{NoRoute, Route, Target};
+use crate::route::{BadTarget, NoRoute, Route, Target};
 use crate::token::AuthMethod;
 use crate::upstream::BodyFault;
 
@@ -71,6 +71,9 @@ impl Gateway {
             return Ok(Decision::LogIn(login));
         }
         if let Some((endpoint, page)) = self.page_at(&target)? {
+            if websocket::is_extended_connect(head) {
+                return Err(BadTarget::Method.into()); // 405
+            }
             exchange.matched(self.pages.as_ref().ok_or(Refusal::Internal)?, &head.headers);
             return Ok(Decision::Show(endpoint, page, Box::new(target)));
         }
@@ -106,6 +109,9 @@ impl Gateway {
             return Err(BodyFault::TooLarge.into()); // 413
         }
         let handshake = if route.settings.streaming { WebSocketHandshake::read(head, exchange.client()) } else { None };
+        if handshake.is_none() && websocket::is_extended_connect(head) {
+            return Err(BadTarget::Method.into()); // 405
+        }
         Ok(Decision::Forward(Forwarding { upstream, permit, below, handshake }))
     }
 

@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, request};
 use tokio::time::Instant;
 
 use super::handle::RouteHandle;
+use super::timer::Timer;
 use super::tunnel::FarEnd;
 use super::{Gateway, cors, grpc, shares};
 use crate::auth::cookies;
@@ -290,9 +291,13 @@ impl Exchange {
     }
 
     /// Sets the tunnel that the response opens.
-    pub(super) fn switches(&mut self, far_end: FarEnd) {
+    pub(super) fn switches(&mut self, mut far_end: FarEnd) {
+        if self.is_http2() {
+            let span = Some(self.client.pulse.write_timeout());
+            far_end.is_on_stream(Timer::new(&self.gateway.worker.timers, span, None));
+        }
         if let Some(route) = &self.route {
-            route.opens_tunnel(&self.client.pulse);
+            route.opens_tunnel(&self.client.pulse, far_end.cut());
         }
         self.far_end = Some(Box::new(far_end));
     }

@@ -60,8 +60,12 @@ impl Gateway {
         if exchange.token_has_ended() {
             return Err(Refusal::TokenEnded);
         }
+        let asks = match &handshake {
+            Some(handshake) => Box::pin(handshake.may_ask(&lease)).await?,
+            None => false,
+        };
         exchange.sends(&request_body);
-        lease.send(request, handshake.is_some());
+        lease.send(request, asks);
         let answer = match wait(&mut lease, &mut timer, &request_body, exchange).await? {
             Ok(answer) => {
                 pools.succeeded(&pool);
@@ -69,7 +73,7 @@ impl Gateway {
             }
             Err(fault) => {
                 let first = Failed { lease, pool, fault, user };
-                let again = send_again(pools, first, handshake.is_some(), route, &mut timer, &request_body, exchange);
+                let again = send_again(pools, first, handshake.as_ref(), route, &mut timer, &request_body, exchange);
                 let answer;
                 (answer, lease) = Box::pin(again).await?;
                 answer
@@ -79,15 +83,18 @@ impl Gateway {
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             // Accepts a 101 only if the request asked for it; otherwise the endpoint has read something else as a
             // handshake.
-            let accepted = handshake.is_some_and(|handshake| handshake.is_accepted_by(answer.headers()));
-            return match (accepted && lease.is_sent(), last_word) {
-                (true, false) => {
+            let handshake = handshake.filter(|one| one.is_accepted_by(answer.headers(), lease.is_stream()));
+            return match (handshake.filter(|_| lease.is_sent()), last_word) {
+                (Some(handshake), false) => {
                     timer.set(None, deadline);
-                    Ok(switch(answer, lease, timer, exchange))
+                    Ok(switch(answer, &handshake, lease, timer, exchange))
                 }
-                (true, true) => Err(Refusal::TokenEnded),
-                (false, _) => Err(OriginFault::BadResponse(BadAnswer::Switch).into()),
+                (Some(_), true) => Err(Refusal::TokenEnded),
+                (None, _) => Err(OriginFault::BadResponse(BadAnswer::Switch).into()),
             };
+        }
+        if handshake.is_some_and(|handshake| handshake.is_confused_by(answer.status())) {
+            return Err(OriginFault::BadResponse(BadAnswer::NoSwitch).into());
         }
         if !request_body.has_ended() && answer.status().as_u16() < 400 {
             request_body.succeeded();
@@ -126,10 +133,16 @@ fn finish(answer: Response<()>, exchange: &Exchange) -> response::Parts {
 
 /// Prepares the tunnel after the endpoint has switched to WebSocket. The tunnel begins when the client has its
 /// response.
-fn switch(answer: Response<()>, lease: Lease, timer: Timer, exchange: &mut Exchange) -> Response<Body> {
-    exchange.ends(Outcome::Forwarded, answer.status());
+fn switch(
+    answer: Response<()>,
+    handshake: &WebSocketHandshake,
+    lease: Lease,
+    timer: Timer,
+    exchange: &mut Exchange,
+) -> Response<Body> {
     let mut head = finish(answer, exchange);
-    WebSocketHandshake::ask(&mut head.headers);
+    handshake.confirm(&mut head);
+    exchange.ends(Outcome::Forwarded, head.status);
     exchange.switches(FarEnd::new(lease.into_tunnel(), timer));
     Response::from_parts(head, Body::full(Bytes::new()))
 }
@@ -219,7 +232,7 @@ impl Failed {
 async fn send_again(
     pools: &UpstreamPools,
     mut failed: Failed,
-    asks_to_switch: bool,
+    handshake: Option<&WebSocketHandshake>,
     route: &settings::Route,
     timer: &mut Timer,
     body: &RequestBody,
@@ -248,7 +261,11 @@ async fn send_again(
     if exchange.token_has_ended() {
         return Err(Refusal::TokenEnded);
     }
-    lease.send(*request, asks_to_switch);
+    let asks = match handshake {
+        Some(handshake) => handshake.may_ask(&lease).await?,
+        None => false,
+    };
+    lease.send(*request, asks);
     match wait(&mut lease, timer, body, exchange).await? {
         Ok(answer) => {
             pools.succeeded(&pool);

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::cors::CorsFields;
 use super::generation::UpstreamSpec;
+use super::tunnel::Cut;
 use super::{Gateway, Share};
 use crate::client::Pulse;
 use crate::config::settings::{self, Limits};
@@ -38,7 +39,10 @@ pub struct RouteHandle {
 /// The tunnels of one route, in all generations.
 #[derive(Default)]
 pub struct Tunnels {
+    /// Those over HTTP/1.1.
     connections: RefCell<Vec<Weak<Pulse>>>,
+    /// Those over HTTP/2, whose connections go on.
+    streams: RefCell<Vec<Weak<Cut>>>,
     /// Whether the route was removed and the time of its tunnels (`reload.drain`) is over.
     is_over: Cell<bool>,
 }
@@ -79,27 +83,36 @@ impl RouteHandle {
         Rc::new(RouteHandle { name, counters, upstream: None, prefers_sessions: false, cors: None, tunnels })
     }
 
-    /// Adds a tunnel by its client connection.
-    pub(super) fn opens_tunnel(&self, connection: &Rc<Pulse>) {
-        if self.tunnels.is_over.get() {
-            return connection.cut();
+    /// Adds a tunnel by its client connection, or by its stream.
+    pub(super) fn opens_tunnel(&self, connection: &Rc<Pulse>, stream: Option<&Rc<Cut>>) {
+        let is_over = self.tunnels.is_over.get();
+        match stream {
+            Some(stream) if is_over => stream.cut(),
+            Some(stream) => add(&self.tunnels.streams, stream),
+            None if is_over => connection.cut(),
+            None => add(&self.tunnels.connections, connection),
         }
-        let mut tunnels = self.tunnels.connections.borrow_mut();
-        tunnels.retain(|tunnel| tunnel.strong_count() > 0);
-        tunnels.push(Rc::downgrade(connection));
     }
+}
+
+/// Adds one, and removes those that have ended.
+fn add<T>(all: &RefCell<Vec<Weak<T>>>, one: &Rc<T>) {
+    let mut all = all.borrow_mut();
+    all.retain(|known| known.strong_count() > 0);
+    all.push(Rc::downgrade(one));
 }
 
 impl Tunnels {
     /// Number of connections that may be tunnels.
     pub fn of(connections: Vec<Weak<Pulse>>) -> Rc<Tunnels> {
-        Rc::new(Tunnels { connections: RefCell::new(connections), is_over: Cell::new(false) })
+        Rc::new(Tunnels { connections: RefCell::new(connections), ..Tunnels::default() })
     }
 
     /// Ends all tunnels, and those that are still being opened.
     pub fn end(&self) {
         self.is_over.set(true);
         self.connections.take().iter().filter_map(Weak::upgrade).for_each(|connection| connection.cut());
+        self.streams.take().iter().filter_map(Weak::upgrade).for_each(|stream| stream.cut());
     }
 }
 

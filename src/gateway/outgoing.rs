@@ -53,8 +53,8 @@ impl Gateway {
         self.generation.fields.add(&mut fields, permit.caller().map(|identity| &**identity));
         fields.insert(HOST, host);
 
-        if handshake.is_some() {
-            WebSocketHandshake::ask(&mut fields);
+        if let Some(handshake) = handshake {
+            handshake.ask(&mut fields);
         }
         if let Some(length) = body.gathered() {
             fields.insert(CONTENT_LENGTH, HeaderValue::from(length));

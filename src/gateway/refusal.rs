@@ -20,6 +20,9 @@ use crate::route::{BadTarget, NoRoute};
 use crate::telemetry::Outcome;
 use crate::upstream::{BodyFault, OriginFault};
 
+/// The methods of routes that list none.
+pub(super) const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
 /// Why a request is not forwarded, or gets no response of its endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -200,6 +203,9 @@ impl Refusal {
         match &self {
             Refusal::NoRoute(NoRoute::Method { allow }) => {
                 fields.insert(ALLOW, allow.clone());
+            }
+            Refusal::Target(BadTarget::Method) => {
+                fields.insert(ALLOW, HeaderValue::from_static(METHODS));
             }
             Refusal::Redirect(to) | Refusal::SignIn(to) => {
                 if let Ok(to) = HeaderValue::try_from(to.as_str()) {

@@ -3,9 +3,11 @@
 //!
 //! It is the rest of its exchange, which is counted and logged when the tunnel ends. An idle tunnel has no buffer.
 
+use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -26,11 +28,65 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct FarEnd {
     stream: Tunneled,
     timer: Timer,
+    /// What a near end that is a stream of HTTP/2 needs.
+    near: Option<NearStream>,
+}
+
+/// A near end whose connection has other streams: it has a write timeout of its own, and is ended without them.
+struct NearStream {
+    unread: Timer,
+    /// Whether bytes wait for the client.
+    waits: bool,
+    cut: Rc<Cut>,
+}
+
+impl NearStream {
+    /// Whether the client has read nothing for too long; `passed` bytes were sent to it since the last call.
+    fn is_unread(&mut self, waits: bool, passed: usize, cx: &mut Context<'_>) -> bool {
+        if passed > 0 || !self.waits {
+            self.unread.start();
+        }
+        self.waits = waits;
+        waits && self.unread.poll(cx).is_ready()
+    }
+}
+
+/// Ends a tunnel over HTTP/2 from outside.
+#[derive(Default)]
+pub struct Cut {
+    is_due: Cell<bool>,
+    waker: Cell<Option<Waker>>,
+}
+
+impl Cut {
+    /// Ends the tunnel.
+    pub(super) fn cut(&self) {
+        self.is_due.set(true);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Whether the tunnel must end; wakes the task when it must.
+    fn poll(&self, cx: &Context<'_>) -> bool {
+        self.waker.set(Some(cx.waker().clone()));
+        self.is_due.get()
+    }
 }
 
 impl FarEnd {
     pub(super) fn new(stream: Tunneled, timer: Timer) -> FarEnd {
-        FarEnd { stream, timer }
+        FarEnd { stream, timer, near: None }
+    }
+
+    /// Records that the near end is a stream of HTTP/2. `unread` limits how long its client may read nothing.
+    pub(super) fn is_on_stream(&mut self, unread: Timer) {
+        self.near = Some(NearStream { unread, waits: false, cut: Rc::default() });
+    }
+
+    /// What ends the tunnel if its near end is a stream of HTTP/2.
+    pub(super) fn cut(&self) -> Option<&Rc<Cut>> {
+        self.near.as_ref().map(|near| &near.cut)
     }
 }
 
@@ -81,7 +137,11 @@ impl Tunnel {
         if self.exchange.poll_token_end(cx) {
             return Poll::Ready(Outcome::TokenEnded);
         }
-        if self.exchange.client().pulse.ending(cx.waker()) == Ending::Now {
+        let is_cut = match &self.far_end.near {
+            Some(near) => near.cut.poll(cx),
+            None => self.exchange.client().pulse.ending(cx.waker()) == Ending::Now,
+        };
+        if is_cut {
             return Poll::Ready(Outcome::ClientGone);
         }
         if self.far_end.timer.poll(cx).is_ready() {
@@ -90,7 +150,13 @@ impl Tunnel {
         // Polls the endpoint's bytes first: its last bytes may be readable although it accepts none.
         let passed = down.passed;
         let ended = down.poll(cx, &mut self.far_end.stream, client);
-        self.note(down.passed - passed, down.holds());
+        let passed = down.passed - passed;
+        self.note(passed, down.holds());
+        if let Some(near) = &mut self.far_end.near
+            && near.is_unread(down.holds(), passed, cx)
+        {
+            return Poll::Ready(Outcome::ClientGone);
+        }
         if let Poll::Ready(ended) = ended {
             return Poll::Ready(outcome(ended, Outcome::OriginReset, Outcome::ClientGone));
         }

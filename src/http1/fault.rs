@@ -46,6 +46,12 @@ pub enum BadAnswer {
     /// The response switches protocols, but the request did not ask for this protocol.
     #[error("the response switches protocols, but the request did not ask for it")]
     Switch,
+    /// The response to a WebSocket handshake is successful, but does not switch: an HTTP/2 client would take it for a tunnel.
+    #[error("the response to a WebSocket handshake is successful, but does not switch protocols")]
+    NoSwitch,
+    /// The endpoint speaks HTTP/2 and does not announce WebSocket (RFC 8441).
+    #[error("the endpoint does not announce WebSocket over HTTP/2 (SETTINGS_ENABLE_CONNECT_PROTOCOL)")]
+    NoWebSocket,
     /// Too many interim responses.
     #[error("more than {0} interim responses (1xx) came before the final one")]
     TooManyInterim(u16),
@@ -80,6 +86,8 @@ impl BadAnswer {
             BadAnswer::CodingInOldVersion => "transfer_encoding_in_http_1_0",
             BadAnswer::TwoFramings => "two_framings",
             BadAnswer::Switch => "unasked_switch",
+            BadAnswer::NoSwitch => "no_switch",
+            BadAnswer::NoWebSocket => "no_websocket",
             BadAnswer::TooManyInterim(_) => "interim_answers",
             BadAnswer::ChunkLine => "chunk_line",
             BadAnswer::ChunkEnd => "chunk_end",

@@ -9,17 +9,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use h2::ext::Protocol;
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Ping, PingPong, RecvStream};
 use http::header::{CONTENT_LENGTH, COOKIE, EXPECT};
-use http::{HeaderMap, HeaderValue, Request, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, request};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::blocks;
 use super::serve::{drive, poll_until, sockets_are_looked_at};
-use super::stream::Stream;
+use super::stream::{Opening, Stream};
 use super::watched::{Verdict, Watched};
-use crate::client::{ClientBody, ClientConnection, Ending, Inbox};
+use crate::client::{ClientBody, ClientConnection, Ending, ExtendedConnect, Inbox};
 use crate::config::settings::Limits;
 use crate::gateway::Current;
 
@@ -60,6 +61,7 @@ where
     let watched = Watched::new(stream, Rc::clone(&pulse), Arc::clone(&limits), Rc::clone(&verdict));
     let mut builder = Builder::new();
     builder
+        .enable_connect_protocol()
         .max_concurrent_streams(limits.h2_streams)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -129,19 +131,45 @@ impl<S> Serving<S> {
             *request.uri_mut() = Uri::default();
         }
         join_cookie(request.headers_mut());
+        let is_handshake = take_handshake(&mut request);
         let (head, body) = request.into_parts();
+        if is_handshake {
+            return self.begin_tunnel(head, body, reply);
+        }
         let inbox = (!body.is_end_stream()).then(|| {
             let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
             Rc::new(Inbox::new(body, length, head.headers.contains_key(EXPECT)))
         });
         let arriving = inbox.as_ref().map(Rc::downgrade);
         let body = inbox.map_or_else(ClientBody::none, ClientBody::http2);
-        // There are no WebSocket handshakes over HTTP/2.
-        let opened = Rc::default();
         let (gateway, client) = (self.current.get(), Rc::clone(&self.client));
-        let served = Rc::clone(&gateway).serve(&client, &opened, Box::new(head), body);
-        tokio::task::spawn_local(Stream::new(served, reply, arriving, gateway, client));
+        let served = Rc::clone(&gateway).serve(&client, &Rc::default(), Box::new(head), body);
+        tokio::task::spawn_local(Stream::new(served, reply, arriving, None, gateway, client));
     }
+
+    /// The same for a WebSocket handshake. What follows it waits until the tunnel is open.
+    fn begin_tunnel(&self, head: request::Parts, body: RecvStream, reply: SendResponse<Bytes>) {
+        let opening = Opening::new(Rc::new(Inbox::new(body, None, false)));
+        let (gateway, client) = (self.current.get(), Rc::clone(&self.client));
+        let served = Rc::clone(&gateway).serve(&client, &opening.tunnel, Box::new(head), ClientBody::none());
+        let arriving = Some(Rc::downgrade(&opening.inbox));
+        tokio::task::spawn_local(Stream::new(served, reply, arriving, Some(opening), gateway, client));
+    }
+}
+
+/// Makes an extended CONNECT for WebSocket (RFC 8441) the GET that it stands for. Any other CONNECT is left, and is refused
+/// like one over HTTP/1.1.
+fn take_handshake(request: &mut Request<RecvStream>) -> bool {
+    let protocol = request.extensions().get::<Protocol>();
+    let is_one = request.method() == Method::CONNECT
+        && protocol.is_some_and(|protocol| protocol.as_str() == "websocket")
+        && !request.body().is_end_stream()
+        && !request.headers().contains_key(CONTENT_LENGTH);
+    if is_one {
+        *request.method_mut() = Method::GET;
+        request.extensions_mut().insert(ExtendedConnect);
+    }
+    is_one
 }
 
 /// HTTP/2 allows a cookie in several fields, for better compression. They are joined to one header (RFC 9113 §8.2.3).

@@ -1,9 +1,10 @@
-//! One stream of an HTTP/2 connection: a request and its response, in a task of their own.
+//! One stream of an HTTP/2 connection: a request and its response, or a tunnel, in a task of their own.
 //!
 //! Each stream has its own write timeout: if the client reads nothing of the response for `timeouts.write`, the stream
 //! ends, and other streams are not affected. While a piece waits for the client, the task also waits for the end of the
 //! caller's token. Dropping the response body releases the connection to the endpoint.
 
+use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
@@ -15,16 +16,33 @@ use http::header::{CONTENT_LENGTH, DATE};
 use http::{Response, StatusCode};
 use http_body::Body as HttpBody;
 
-use crate::client::{ClientConnection, Inbox};
-use crate::gateway::{Body, Gateway, Timer, Unanswered};
+use crate::client::{ByteStream, ClientConnection, Inbox};
+use crate::gateway::{Body, Gateway, Timer, Tunnel, Unanswered};
 
 /// A stream and its state.
 pub struct Stream<F> {
     state: State<F>,
     /// The request body, while it is needed.
     arriving: Arriving,
+    /// For a WebSocket handshake.
+    opening: Option<Opening>,
     gateway: Rc<Gateway>,
     client: Rc<ClientConnection>,
+}
+
+/// What the tunnel of a WebSocket handshake is made of.
+pub struct Opening {
+    /// What the client sends into it.
+    pub inbox: Rc<Inbox>,
+    /// The tunnel, once the endpoint has accepted.
+    pub tunnel: Rc<Cell<Option<Tunnel>>>,
+}
+
+impl Opening {
+    /// Before the handshake was forwarded.
+    pub fn new(inbox: Rc<Inbox>) -> Opening {
+        Opening { inbox, tunnel: Rc::default() }
+    }
 }
 
 struct Arriving(Option<Weak<Inbox>>);
@@ -34,6 +52,8 @@ enum State<F> {
     /// Boxed, so that its memory is freed when the response begins.
     Served(Pin<Box<F>>, SendResponse<Bytes>),
     Answered(Answer),
+    /// The stream is the near end of a tunnel, which reads from this inbox.
+    Tunneled(Pin<Box<dyn Future<Output = ()>>>, Rc<Inbox>),
     /// The response was sent. A task may still be reading the request body.
     Over,
 }
@@ -54,10 +74,11 @@ impl<F> Stream<F> {
         served: F,
         reply: SendResponse<Bytes>,
         arriving: Option<Weak<Inbox>>,
+        opening: Option<Opening>,
         gateway: Rc<Gateway>,
         client: Rc<ClientConnection>,
     ) -> Stream<F> {
-        Stream { state: State::Served(Box::pin(served), reply), arriving: Arriving(arriving), gateway, client }
+        Stream { state: State::Served(Box::pin(served), reply), arriving: Arriving(arriving), opening, gateway, client }
     }
 }
 
@@ -68,11 +89,17 @@ where
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Stream { state, arriving, gateway, client } = self.get_mut();
+        let Stream { state, arriving, opening, gateway, client } = self.get_mut();
         loop {
             *state = match state {
                 State::Served(served, reply) => match served.as_mut().poll(cx) {
-                    Poll::Ready(Ok(response)) => begin(response, reply, gateway, client),
+                    Poll::Ready(Ok(response)) => {
+                        let opening = opening.take();
+                        match opening.and_then(|Opening { inbox, tunnel }| Some((inbox, tunnel.take()?))) {
+                            Some((inbox, tunnel)) => open(response, reply, inbox, tunnel, gateway),
+                            None => begin(response, reply, gateway, client),
+                        }
+                    }
                     Poll::Ready(Err(Unanswered)) => {
                         reply.send_reset(Reason::INTERNAL_ERROR);
                         State::Over
@@ -91,6 +118,14 @@ where
                 State::Answered(answer) => {
                     if answer.poll(cx).is_pending() {
                         arriving.keep(cx);
+                        return Poll::Pending;
+                    }
+                    State::Over
+                }
+                State::Tunneled(tunnel, inbox) => {
+                    // Also while the endpoint reads nothing. Then the tunnel does not see that the client has gone.
+                    inbox.keep(cx);
+                    if tunnel.as_mut().poll(cx).is_pending() && !inbox.is_broken() {
                         return Poll::Pending;
                     }
                     State::Over
@@ -143,6 +178,21 @@ fn begin<F>(
             State::Over
         }
     }
+}
+
+/// Tells the client that its tunnel is open, and begins it.
+fn open<F>(
+    mut response: Response<Body>,
+    reply: &mut SendResponse<Bytes>,
+    inbox: Rc<Inbox>,
+    tunnel: Tunnel,
+    gateway: &Gateway,
+) -> State<F> {
+    response.headers_mut().entry(DATE).or_insert_with(|| gateway.worker.date.value());
+    // Fails only on a stream that has ended.
+    let Ok(to) = reply.send_response(response.map(drop), false) else { return State::Over };
+    let client = ByteStream::of_client(Rc::clone(&inbox), to);
+    State::Tunneled(Box::pin(tunnel.run(client, Vec::new())), inbox)
 }
 
 fn send_continue(reply: &mut SendResponse<Bytes>) {

@@ -4,13 +4,15 @@
 //! streams than the endpoint permits, so that the library never queues one. A connection that the endpoint ends (GOAWAY)
 //! takes no further streams, and closes when the last one has ended.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
+use h2::{Ping, PingPong};
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use super::stream::Stream;
@@ -26,6 +28,10 @@ const CONNECTION_WINDOW: u32 = STREAM_WINDOW * 100;
 /// Maximum bytes of a request that wait in the library.
 const SEND_BUFFER: usize = 64 << 10;
 
+/// Maximum cost of small DATA frames that clients have not read; the library counts some 250 bytes for each. All streams may
+/// have their windows full of short messages, so that clients that read nothing stop no other one.
+const SMALL_FRAMES: usize = 64 << 20;
+
 /// One HTTP/2 connection to an endpoint.
 pub(super) struct Multiplexed {
     /// The version of the endpoint's addresses when it was opened.
@@ -36,6 +42,9 @@ pub(super) struct Multiplexed {
     /// How many streams it has had.
     served: Cell<u64>,
     idle_since: Cell<Instant>,
+    pings: RefCell<Option<PingPong>>,
+    /// Set when the settings of the endpoint are known.
+    settled: OnceCell<()>,
     state: Rc<State>,
 }
 
@@ -60,7 +69,8 @@ impl Multiplexed {
         ended: impl FnOnce() + 'static,
     ) -> Result<Rc<Multiplexed>, h2::Error> {
         let peer = stream.peer();
-        let (requests, connection) = builder(limits).handshake(stream).await?;
+        let (requests, mut connection) = builder(limits).handshake(stream).await?;
+        let pings = RefCell::new(connection.ping_pong());
         let state = Rc::<State>::default();
         let of_task = Rc::clone(&state);
         tokio::task::spawn_local(async move {
@@ -76,6 +86,8 @@ impl Multiplexed {
             streams: Cell::new(0),
             served: Cell::new(0),
             idle_since: Cell::new(Instant::now()),
+            pings,
+            settled: OnceCell::new(),
             state,
         }))
     }
@@ -93,6 +105,24 @@ impl Multiplexed {
     /// Whether it takes no further streams, or has been unused since before `then`.
     pub(super) fn is_over(&self, then: Option<Instant>) -> bool {
         self.state.is_over.get() || self.streams.get() == 0 && then.is_some_and(|then| self.idle_since.get() <= then)
+    }
+
+    /// Whether the endpoint takes an extended CONNECT (RFC 8441). It says so in its settings, which precede the answer to
+    /// a ping.
+    async fn takes_extended_connect(&self) -> Result<bool, h2::Error> {
+        let pong = || async {
+            if let Some(pings) = &mut *self.pings.borrow_mut() {
+                // Fails while an answer is outstanding, which does as well.
+                let _ = pings.send_ping(Ping::opaque());
+            }
+            let answered = |cx: &mut Context<'_>| match &mut *self.pings.borrow_mut() {
+                Some(pings) => pings.poll_pong(cx).map_ok(drop),
+                None => Poll::Pending,
+            };
+            std::future::poll_fn(answered).await
+        };
+        self.settled.get_or_try_init(pong).await?;
+        Ok(self.requests.is_extended_connect_protocol_enabled())
     }
 
     /// Gives it no further streams.
@@ -117,6 +147,11 @@ impl Place {
     /// The handle that opens the stream.
     pub(super) fn requests(&self) -> SendRequest<Bytes> {
         self.0.requests.clone()
+    }
+
+    /// Whether the endpoint takes an extended CONNECT (RFC 8441).
+    pub(super) async fn takes_extended_connect(&self) -> Result<bool, h2::Error> {
+        self.0.takes_extended_connect().await
     }
 
     /// Whether the connection had a stream before.
@@ -146,6 +181,7 @@ pub(super) fn builder(limits: http1::Limits) -> Builder {
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER)
+        .data_frame_budget(SMALL_FRAMES)
         .initial_max_send_streams(MOST_STREAMS)
         .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX));
     builder

@@ -5,10 +5,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use h2::ext::Protocol;
 use h2::{Reason, SendStream};
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, SEC_WEBSOCKET_KEY, TE, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Request, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 use http_body::Body;
 
 use super::OutgoingBody;
@@ -114,8 +115,8 @@ impl Sending {
     }
 }
 
-/// The head in the form of HTTP/2; `None` if it has none.
-pub(super) fn head(request: &Request<OutgoingBody>, scheme: &Scheme) -> Option<Request<()>> {
+/// The head in the form of HTTP/2; `None` if it has none. A WebSocket handshake is an extended CONNECT (RFC 8441).
+pub(super) fn head(request: &Request<OutgoingBody>, scheme: &Scheme, is_handshake: bool) -> Option<Request<()>> {
     let mut fields: HeaderMap = request.headers().clone();
     let host = fields.remove(HOST)?;
     let mut parts = request.uri().clone().into_parts();
@@ -133,6 +134,11 @@ pub(super) fn head(request: &Request<OutgoingBody>, scheme: &Scheme) -> Option<R
     }
     let mut head = Request::new(());
     *head.method_mut() = request.method().clone();
+    if is_handshake {
+        fields.remove(SEC_WEBSOCKET_KEY);
+        *head.method_mut() = Method::CONNECT;
+        head.extensions_mut().insert(Protocol::from_static("websocket"));
+    }
     *head.uri_mut() = Uri::from_parts(parts).ok()?;
     *head.version_mut() = Version::HTTP_2;
     *head.headers_mut() = fields;

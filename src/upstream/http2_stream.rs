@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::client::ResponseFuture;
-use h2::{Reason, RecvStream};
+use h2::{Reason, RecvStream, SendStream};
 use http::header::CONTENT_LENGTH;
 use http::uri::Scheme;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -20,6 +20,7 @@ use super::http2::Place;
 use super::http2_sending::{Outgoing, Sending, head};
 use super::sending::{Unsent, is_repeatable};
 use super::{OriginFault, OutgoingBody};
+use crate::client::ByteStream;
 use crate::http1::{self, BadAnswer, decimal};
 
 /// A request on an HTTP/2 connection, and its response.
@@ -34,12 +35,41 @@ pub(super) struct Http2Stream {
     /// The remaining length of the response body, if it is known.
     left: Option<u64>,
     is_head: bool,
+    tunnel: Tunnel,
     outgoing: Rc<Outgoing>,
     task: Option<AbortHandle>,
     /// Whether the endpoint has certainly not processed the request.
     is_unprocessed: bool,
     /// Whether the endpoint has reset the stream, and not lost the whole connection.
     is_reset: bool,
+}
+
+/// The stream as a tunnel.
+enum Tunnel {
+    /// It is none.
+    None,
+    /// The request asks for one.
+    Asked(SendStream<Bytes>),
+    /// The endpoint has accepted.
+    Open(Box<ByteStream>),
+}
+
+impl Tunnel {
+    /// The endpoint has answered. Returns the body of the response if the stream is no tunnel.
+    fn answered(&mut self, status: StatusCode, body: RecvStream) -> Result<(), RecvStream> {
+        match std::mem::replace(self, Tunnel::None) {
+            Tunnel::Asked(to) if status.is_success() => {
+                *self = Tunnel::Open(Box::new(ByteStream::of_endpoint(body, to)));
+                Ok(())
+            }
+            Tunnel::Asked(mut to) => {
+                // The request ends here. Fails only on a stream that has ended.
+                let _ = to.send_data(Bytes::new(), true);
+                Err(body)
+            }
+            Tunnel::None | Tunnel::Open(_) => Err(body),
+        }
+    }
 }
 
 impl Http2Stream {
@@ -53,6 +83,7 @@ impl Http2Stream {
             taken: 0,
             left: None,
             is_head: false,
+            tunnel: Tunnel::None,
             outgoing: Rc::default(),
             task: None,
             is_unprocessed: false,
@@ -70,18 +101,30 @@ impl Http2Stream {
         self.place.leave();
     }
 
-    /// Opens the stream; [`Http2Stream::poll_answer`] sends the request.
-    pub(super) fn begin(&mut self, request: Request<OutgoingBody>) {
+    /// Whether the endpoint takes WebSocket handshakes.
+    pub(super) async fn takes_websocket(&self) -> Result<bool, OriginFault> {
+        let taken = self.place.takes_extended_connect().await;
+        taken.map_err(|_| {
+            self.place.leave();
+            OriginFault::Reset
+        })
+    }
+
+    /// Opens the stream; [`Http2Stream::poll_answer`] sends the request. `is_handshake`: it asks for a tunnel.
+    pub(super) fn begin(&mut self, request: Request<OutgoingBody>, is_handshake: bool) {
         self.is_head = *request.method() == Method::HEAD;
         let is_empty = request.body().is_empty();
         let mut sending = self.outgoing.sending.borrow_mut();
         *sending = Sending::begin();
-        let head = head(&request, &self.scheme);
+        let head = head(&request, &self.scheme, is_handshake);
         sending.request = Some(request);
-        match head.map(|head| self.place.requests().send_request(head, is_empty)) {
+        match head.map(|head| self.place.requests().send_request(head, is_empty && !is_handshake)) {
             Some(Ok((response, to))) => {
                 sending.has_left = true;
-                sending.to = (!is_empty).then_some(to);
+                match is_handshake {
+                    true => self.tunnel = Tunnel::Asked(to),
+                    false => sending.to = (!is_empty).then_some(to),
+                }
                 self.response = Some(response);
             }
             // The connection has ended, or the endpoint has said that it takes no more streams.
@@ -110,6 +153,13 @@ impl Http2Stream {
                 drop(sending);
                 let mut answer = Response::new(());
                 (*answer.status_mut(), *answer.headers_mut()) = (head.status, head.headers);
+                let body = match self.tunnel.answered(head.status, body) {
+                    Ok(()) => {
+                        *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+                        return Poll::Ready(Ok(answer));
+                    }
+                    Err(body) => body,
+                };
                 self.left = self.length(&mut answer, &body).map_err(OriginFault::BadResponse)?;
                 self.body = Some(body);
                 Poll::Ready(Ok(answer))
@@ -215,6 +265,14 @@ impl Http2Stream {
     /// Whether the endpoint has reset this stream alone.
     pub(super) fn is_reset(&self) -> bool {
         self.is_reset
+    }
+
+    /// The tunnel, if the endpoint has accepted the handshake.
+    pub(super) fn tunnel(&mut self) -> Option<&mut ByteStream> {
+        match &mut self.tunnel {
+            Tunnel::Open(tunnel) => Some(tunnel),
+            Tunnel::None | Tunnel::Asked(_) => None,
+        }
     }
 
     /// Takes the request back after a fault, with the part of its body that was sent, if sending it again cannot repeat an

@@ -5,15 +5,17 @@ use std::mem;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http::{Request, Response};
 use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::connection::Connection;
+use super::connection::{Connection, Switched};
 use super::http2_stream::Http2Stream;
 use super::{EndpointPool, OriginFault, OutgoingBody};
+use crate::client::ByteStream;
 use crate::http1::{Answer, BadAnswer};
 
 /// A connection that one exchange holds.
@@ -51,11 +53,26 @@ impl Lease {
         self.reused
     }
 
+    /// Whether the endpoint may be asked for WebSocket. Over HTTP/2 it says so in its settings.
+    ///
+    /// # Errors
+    /// The settings did not arrive.
+    pub async fn takes_websocket(&self) -> Result<bool, OriginFault> {
+        let Held::Stream(stream) = &self.held else { return Ok(true) };
+        let limit = self.home.upgrade().map_or(Duration::ZERO, |home| home.connect_timeout());
+        tokio::time::timeout(limit, stream.takes_websocket()).await.unwrap_or(Err(OriginFault::ConnectTimeout))
+    }
+
+    /// Whether the lease is a stream of HTTP/2.
+    pub fn is_stream(&self) -> bool {
+        matches!(self.held, Held::Stream(_))
+    }
+
     /// Sets the request; called once per lease. `asks_to_switch`: the request asks for another protocol.
     pub fn send(&mut self, request: Request<OutgoingBody>, asks_to_switch: bool) {
         match &mut self.held {
             Held::Connection(connection) => connection.begin(request, asks_to_switch),
-            Held::Stream(stream) => stream.begin(request),
+            Held::Stream(stream) => stream.begin(request, asks_to_switch),
             Held::Nothing => {}
         }
     }
@@ -212,42 +229,57 @@ impl Lease {
     }
 }
 
+/// The two kinds of far ends of a tunnel.
+enum Far<'a> {
+    Connection(Switched<'a>),
+    Stream(&'a mut ByteStream),
+}
+
 impl Tunneled {
-    fn with<T>(
-        &mut self,
-        poll: impl FnOnce(super::connection::Switched<'_>) -> Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        match &mut self.0.held {
-            Held::Connection(connection) => poll(connection.switch()),
-            Held::Stream(_) | Held::Nothing => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
-        }
+    fn with<T>(&mut self, poll: impl FnOnce(Far<'_>) -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        let far = match &mut self.0.held {
+            Held::Connection(connection) => Some(Far::Connection(connection.switch())),
+            Held::Stream(stream) => stream.tunnel().map(Far::Stream),
+            Held::Nothing => None,
+        };
+        far.map_or(Poll::Ready(Err(io::ErrorKind::NotConnected.into())), poll)
     }
 }
 
 impl AsyncRead for Tunneled {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().with(|connection| {
-            if connection.early.is_empty() {
-                return Pin::new(&mut *connection.stream.borrow_mut()).poll_read(cx, buf);
+        self.get_mut().with(|far| match far {
+            Far::Stream(stream) => Pin::new(stream).poll_read(cx, buf),
+            Far::Connection(far) if far.early.is_empty() => Pin::new(&mut *far.stream.borrow_mut()).poll_read(cx, buf),
+            Far::Connection(far) => {
+                let count = far.early.len().min(buf.remaining());
+                buf.put_slice(far.early.get(..count).unwrap_or_default());
+                far.early.advance(count);
+                Poll::Ready(Ok(()))
             }
-            let count = connection.early.len().min(buf.remaining());
-            buf.put_slice(connection.early.get(..count).unwrap_or_default());
-            connection.early.advance(count);
-            Poll::Ready(Ok(()))
         })
     }
 }
 
 impl AsyncWrite for Tunneled {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().with(|connection| Pin::new(&mut *connection.stream.borrow_mut()).poll_write(cx, buf))
+        self.get_mut().with(|far| match far {
+            Far::Stream(stream) => Pin::new(stream).poll_write(cx, buf),
+            Far::Connection(far) => Pin::new(&mut *far.stream.borrow_mut()).poll_write(cx, buf),
+        })
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().with(|connection| Pin::new(&mut *connection.stream.borrow_mut()).poll_flush(cx))
+        self.get_mut().with(|far| match far {
+            Far::Stream(stream) => Pin::new(stream).poll_flush(cx),
+            Far::Connection(far) => Pin::new(&mut *far.stream.borrow_mut()).poll_flush(cx),
+        })
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().with(|connection| Pin::new(&mut *connection.stream.borrow_mut()).poll_shutdown(cx))
+        self.get_mut().with(|far| match far {
+            Far::Stream(stream) => Pin::new(stream).poll_shutdown(cx),
+            Far::Connection(far) => Pin::new(&mut *far.stream.borrow_mut()).poll_shutdown(cx),
+        })
     }
 }

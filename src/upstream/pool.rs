@@ -167,6 +167,11 @@ impl EndpointPool {
         leased
     }
 
+    /// How long a connection may take to be ready for requests.
+    pub(super) fn connect_timeout(&self) -> Duration {
+        self.limits.get().connect
+    }
+
     /// Whether a connection is being opened that will have room for further requests.
     pub(super) fn is_opening_for_all(&self) -> bool {
         self.is_multiplexed() && self.opening.get() > 0

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use h2::ext::Protocol;
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream};
 use http::{HeaderMap, Request, Response};
@@ -21,6 +22,8 @@ pub struct Seen {
     /// The index of its connection, from 0.
     pub connection: usize,
     pub method: String,
+    /// `:protocol`
+    pub protocol: Option<String>,
     pub target: String,
     pub authority: String,
     pub headers: HeaderMap,
@@ -35,7 +38,7 @@ pub enum Act {
     Answer(String),
     /// Responds with this body and these trailers.
     Trailers(String, Vec<(&'static str, &'static str)>),
-    /// Responds with this response, without a body.
+    /// Reads the body, except of a CONNECT, and responds with this response, without a body.
     Head(Arc<dyn Fn() -> Response<()> + Send + Sync>),
     /// Waits for the gate, then responds 200 with this text.
     Wait(Arc<Gate>, String),
@@ -85,6 +88,19 @@ impl H2Origin {
 
     /// With this limit of concurrent streams.
     pub async fn scripted(streams: u32, script: impl Fn(&Seen) -> Act + Send + Sync + 'static) -> H2Origin {
+        let mut settings = Builder::new();
+        settings.max_concurrent_streams(streams);
+        H2Origin::with(settings, script).await
+    }
+
+    /// An endpoint that announces WebSocket over HTTP/2 (RFC 8441).
+    pub async fn with_websocket(script: impl Fn(&Seen) -> Act + Send + Sync + 'static) -> H2Origin {
+        let mut settings = Builder::new();
+        settings.enable_connect_protocol();
+        H2Origin::with(settings, script).await
+    }
+
+    async fn with(settings: Builder, script: impl Fn(&Seen) -> Act + Send + Sync + 'static) -> H2Origin {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, record, script) = (listener.local_addr().unwrap(), Arc::<Record>::default(), Arc::new(script));
         let of_task = Arc::clone(&record);
@@ -94,9 +110,9 @@ impl H2Origin {
                 let (stream, _) = listener.accept().await.unwrap();
                 let index = of_task.connections.fetch_add(1, Ordering::AcqRel);
                 of_task.open.fetch_add(1, Ordering::AcqRel);
-                let (record, script) = (Arc::clone(&of_task), Arc::clone(&script));
+                let (record, script, settings) = (Arc::clone(&of_task), Arc::clone(&script), settings.clone());
                 connections.spawn(async move {
-                    let _ = serve(stream, streams, index, &record, script).await;
+                    let _ = serve(stream, &settings, index, &record, script).await;
                     record.open.fetch_sub(1, Ordering::AcqRel);
                 });
             }
@@ -138,7 +154,7 @@ impl H2Origin {
 
 async fn serve<S>(
     stream: S,
-    streams: u32,
+    settings: &Builder,
     index: usize,
     record: &Arc<Record>,
     script: Arc<Script>,
@@ -146,7 +162,7 @@ async fn serve<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let mut connection = Builder::new().max_concurrent_streams(streams).handshake::<_, Bytes>(stream).await?;
+    let mut connection = settings.handshake::<_, Bytes>(stream).await?;
     let mut tasks = tokio::task::JoinSet::new();
     while let Some(accepted) = connection.accept().await {
         let (request, reply) = accepted?;
@@ -166,6 +182,7 @@ fn note(request: &Request<RecvStream>, connection: usize, record: &Record, scrip
     let seen = Seen {
         connection,
         method: request.method().to_string(),
+        protocol: request.extensions().get::<Protocol>().map(|protocol| protocol.as_str().to_owned()),
         target: uri.path_and_query().unwrap().to_string(),
         authority: uri.authority().unwrap().to_string(),
         headers: request.headers().clone(),
@@ -216,7 +233,10 @@ async fn act_on(
             to.send_trailers(trailers.collect()).ok()
         }
         Act::Head(head) => {
-            read(body, place, &record).await?;
+            let is_connect = record.requests.lock().unwrap()[place].method == "CONNECT";
+            if !is_connect {
+                read(body, place, &record).await?;
+            }
             reply.send_response(head(), true).ok().map(drop)
         }
         Act::Echo => {

@@ -19,6 +19,7 @@ pub mod origin;
 pub mod postgres;
 pub mod python;
 pub mod redis;
+pub mod sockets;
 pub mod watched;
 
 use std::net::SocketAddr;
