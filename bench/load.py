@@ -4,13 +4,18 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
+from pathlib import Path
 from typing import NamedTuple
 
 import tools
 from stage import LOAD_CPU
+
+
+SOCKETS = Path(__file__).resolve().parent / "sockets.py"
 
 
 class Mode(NamedTuple):
@@ -20,14 +25,24 @@ class Mode(NamedTuple):
     program: str
     connections: int
     more: list
+    body: bytes = b""
 
+
+# A message of gRPC: not compressed, its length, its bytes.
+CALL = b"\0\0\0\0\x20" + b"x" * 32
 
 MODES = {
     "h1": Mode("/small", "wrk", 64, []),
     "h2": Mode("/small", "h2load", 16, ["-m10"]),
     "close": Mode("/small", "wrk", 64, ["-H", "Connection: close"]),
     "big": Mode("/big", "wrk", 64, []),
+    "tls": Mode("/tls/small", "wrk", 64, []),
+    "h2-h2": Mode("/h2/small", "h2load", 16, ["-m10"]),
+    "grpc": Mode("/bench.Call/Unary", "h2load", 16, ["-m10", "-Hcontent-type: application/grpc", "-Hte: trailers"], CALL),
+    "ws": Mode("/ws/echo", "sockets.py", 64, []),
 }
+# What the floor program can do.
+OF_FLOOR = ("h1", "close", "big")
 # The same load as `h1` by the other generator, which can also send at a fixed rate.
 PACED = {"h1": Mode("/small", "h2load", 64, ["--h1"]), "h2": MODES["h2"]}
 
@@ -47,15 +62,19 @@ def run(mode, proxy, token, seconds, rate=None):
     """Runs one slice against a proxy that has been started: `rate` requests per second, or as many as there can be."""
     if mode.program == "wrk":
         return measure(mode, proxy, token, seconds, ["--latency", f"-d{seconds}s"], of_wrk)
+    if mode.program == "sockets.py":
+        return measure(mode, proxy, token, seconds, [f"-d{seconds}s"], of_sockets)
     pace = [f"--rps={rate / mode.connections:.3f}"] if rate else []
-    with tempfile.NamedTemporaryFile(mode="r", prefix="tokengate-bench-") as times:
+    with tempfile.NamedTemporaryFile(mode="r", prefix="tokengate-bench-") as times, body_file(mode) as body:
+        pace += [f"--data={body.name}"] if mode.body else []
         options = ["-D", str(seconds), f"--log-file={times.name}", *pace]
         return measure(mode, proxy, token, seconds, options, lambda output: of_h2load(output, times))
 
 
 def measure(mode, proxy, token, seconds, options, read):
     url = f"https://127.0.0.1:{proxy.port}{mode.path}"
-    command = ["taskset", "-c", LOAD_CPU, mode.program, "-t1", f"-c{mode.connections}", *mode.more, *options]
+    program = [sys.executable, "-B", SOCKETS, "load"] if mode.program == SOCKETS.name else [mode.program]
+    command = ["taskset", "-c", LOAD_CPU, *program, "-t1", f"-c{mode.connections}", *mode.more, *options]
     command += ["-H", f"Authorization: Token {token}", url]
     cpu, began = cpu_seconds(proxy.pid), time.monotonic()
     output = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
@@ -64,6 +83,20 @@ def measure(mode, proxy, token, seconds, options, read):
     if not requests:
         raise tools.Trouble(f"no request got an answer on {url}:\n{output}")
     return Slice(cpu / requests * 1e6, requests / took, requests, errors, p50, p99)
+
+
+def body_file(mode):
+    """The body of the requests of a mode, in a file."""
+    file = tempfile.NamedTemporaryFile(prefix="tokengate-bench-")
+    file.write(mode.body)
+    file.flush()
+    return file
+
+
+def of_sockets(output):
+    """Messages, errors and latencies as `sockets.py` reports them."""
+    found = re.search(r"(\d+) messages, (\d+) errors, p50 ([\d.]+) ms, p99 ([\d.]+) ms", output)
+    return (int(found[1]), int(found[2]), float(found[3]), float(found[4])) if found else (0, 0, 0.0, 0.0)
 
 
 def steady(mode, proxy, upstream, token, seconds):

@@ -9,6 +9,7 @@ import socket
 import ssl
 import string
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +24,8 @@ TOKENGATE = "tokengate"
 # Target: the program that serves it. Builds of tokengate are targets too, by the names that the command line gives them.
 OTHERS = {"nginx": "nginx", "haproxy": "haproxy", "haproxy-map": "haproxy"}
 FLOOR = "floor"
+# The ports of the upstream: HTTP/1.1, HTTP/2, TLS, and an echo for WebSockets.
+UPSTREAMS = ["upstream", "upstream-h2", "upstream-tls", "upstream-ws"]
 
 
 class Proxy(NamedTuple):
@@ -44,7 +47,7 @@ class Stage:
         self.folder, self.builds, self.floor, self.cpus = folder, builds, floor, cpus
         self.settings = {"workers": workers, "origin": origin, "more": more}
         self.processes, self.token = {}, None
-        names = ["upstream", *OTHERS, FLOOR, *builds, *(f"{name} health" for name in builds)]
+        names = [*UPSTREAMS, *OTHERS, FLOOR, *builds, *(f"{name} health" for name in builds)]
         self.ports = dict(zip(names, free_ports(len(names))))
 
     def __enter__(self):
@@ -66,8 +69,9 @@ class Stage:
         both.write_text(cert.read_text() + key.read_text())
         (self.folder / "big").write_bytes(os.urandom(1 << 20))
         small = '{"id": 1, "name": "' + "x" * 478 + '"}'
-        values = {"folder": self.folder, "small": small, "cert": cert, "key": key, **self.settings}
-        values |= {name.replace("-", "_") + "_port": self.ports[name] for name in ["upstream", *OTHERS]}
+        authority = self.folder / "dev-ca.pem"
+        values = {"folder": self.folder, "small": small, "cert": cert, "key": key, "authority": authority, **self.settings}
+        values |= {name.replace("-", "_") + "_port": self.ports[name] for name in [*UPSTREAMS, *OTHERS]}
         for template in CONF.iterdir():
             if template.name != "gateway.toml":
                 fill(template, self.folder / template.name, values)
@@ -91,6 +95,9 @@ class Stage:
 
         self.spawn("upstream", LOAD_CPU, ["nginx", "-c", self.folder / "upstream.conf"])
         self.await_port("upstream", "upstream")
+        echo = Path(__file__).resolve().parent / "sockets.py"
+        self.spawn("upstream-ws", LOAD_CPU, [sys.executable, "-B", echo, "echo", str(self.ports["upstream-ws"])])
+        self.await_port("upstream-ws", "upstream-ws")
         return self.token
 
     def start(self, target, environment=None):
