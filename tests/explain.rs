@@ -15,7 +15,7 @@ use crate::support::gateway::route;
 use crate::support::{Ask, Gateway, Origin};
 
 /// A test of a file, for the plain listener.
-fn test(name: &str, request: &str, caller: Option<&str>, expected: Expected) -> FileTest {
+pub fn test(name: &str, request: &str, caller: Option<&str>, expected: Expected) -> FileTest {
     let scopes = |scopes| SampleCaller { scopes: ScopeSet::parse(scopes).unwrap(), ..SampleCaller::default() };
     let request = SampleRequest { listener: Some("plain".to_owned()), ..SampleRequest::parse(request).unwrap() };
     FileTest {
@@ -28,17 +28,17 @@ fn test(name: &str, request: &str, caller: Option<&str>, expected: Expected) -> 
     }
 }
 
-fn status(status: u16) -> Expected {
+pub fn status(status: u16) -> Expected {
     Expected { status: Some(status), ..Expected::default() }
 }
 
-fn upstream(header: &str) -> Expected {
+pub fn upstream(header: &str) -> Expected {
     let headers = if header.is_empty() { Vec::new() } else { vec![header.to_owned()] };
     Expected { upstream: Some("origin".to_owned()), headers, ..Expected::default() }
 }
 
 /// The problems of these tests.
-async fn problems(gateway: &Gateway, tests: Vec<FileTest>) -> Vec<String> {
+pub async fn problems(gateway: &Gateway, tests: Vec<FileTest>) -> Vec<String> {
     let reloaded = gateway.reload(|settings: &mut Settings| settings.tests = tests).await;
     match reloaded {
         Ok(_) => Vec::new(),

@@ -42,6 +42,8 @@ mod faults;
 #[cfg(test)]
 mod fields;
 #[cfg(test)]
+mod forward_auth;
+#[cfg(test)]
 mod fuzz;
 #[cfg(test)]
 mod http2;

@@ -136,7 +136,7 @@ impl Explainer {
         let listener = self.listener(request)?;
         let client = self.connection(request, listener)?;
         let limits = &self.gateway.generation.limits;
-        let head = sample::read(&self.head(request, caller), limits, &client);
+        let head = sample::read(&self.head(request, caller, listener), limits, &client);
         self.remember(&head.parts, caller, look_up).await;
         let explanation = self.gateway.explain(&client, head.parts, head.framing.length()).await;
         Ok(Explained { listener: listener.name.clone(), explanation })
@@ -163,7 +163,9 @@ impl Explainer {
         let listener = found.ok_or_else(missing)?;
         match listener.role {
             ListenerRole::Internal { .. } => Err(NoListener::Internal(listener.name.clone())),
-            ListenerRole::Plain(_) if request.secure => Err(NoListener::NotTls(listener.name.clone())),
+            ListenerRole::Plain(_) if request.secure && !listener.forward_auth => {
+                Err(NoListener::NotTls(listener.name.clone()))
+            }
             ListenerRole::Plain(_) | ListenerRole::Tls(_) => Ok(listener),
         }
     }
@@ -176,7 +178,14 @@ impl Explainer {
     ) -> Result<Rc<ClientConnection>, NoListener> {
         let served = self.gateway.generation.listener(&listener.name);
         let served = served.ok_or_else(|| NoListener::Name(listener.name.clone()))?;
-        let (from, local) = (SocketAddr::new(request.from, PORT), listener.address);
+        // A listener for questions is asked by a proxy.
+        let proxy = listener
+            .trust
+            .proxies
+            .as_ref()
+            .filter(|_| listener.forward_auth)
+            .and_then(|proxies| proxies.addresses().next());
+        let (from, local) = (SocketAddr::new(proxy.unwrap_or(request.from), PORT), listener.address);
         let own = Some(Arc::clone(&served.name));
         let (peer, name, policy): (Peer, _, &Arc<ListenerPolicy>) = match &served.tls {
             Some(tls) if request.secure => {
@@ -190,12 +199,22 @@ impl Explainer {
         Ok(ClientConnection::new(peer, pulse, name, Arc::clone(policy)))
     }
 
-    /// The head as a client sends it.
-    fn head(&self, request: &SampleRequest, caller: &Caller) -> Vec<u8> {
+    /// The head as a client sends it, or as a proxy asks about it.
+    fn head(&self, request: &SampleRequest, caller: &Caller, listener: &settings::Listener) -> Vec<u8> {
         let named = |line: &String, name: &str| {
             line.split_once(':').is_some_and(|(written, _)| written.trim_end().eq_ignore_ascii_case(name))
         };
-        let mut lines = vec![format!("{} {} HTTP/1.1", request.method, request.target)];
+        let mut lines = match listener.forward_auth {
+            false => vec![format!("{} {} HTTP/1.1", request.method, request.target)],
+            true => vec![
+                "GET /forward-auth HTTP/1.1".to_owned(),
+                format!("X-Forwarded-For: {}", request.from),
+                format!("X-Forwarded-Proto: {}", if request.secure { "https" } else { "http" }),
+                format!("X-Forwarded-Host: {}", request.authority),
+                format!("X-Forwarded-Method: {}", request.method),
+                format!("X-Forwarded-Uri: {}", request.target),
+            ],
+        };
         if !request.headers.iter().any(|line| named(line, "host")) {
             lines.push(format!("Host: {}", request.authority));
         }

@@ -193,7 +193,7 @@ impl Rules {
         let https = settings.listeners.iter().find(|listener| matches!(listener.role, ListenerRole::Tls(_)));
         let https_port = https.and_then(|listener| addresses.get(&listener.name)).map_or(443, SocketAddr::port);
         let served = |listener: &settings::Listener| {
-            let trust = listener.trust.clone();
+            let (trust, forward_auth) = (listener.trust.clone(), listener.forward_auth);
             let (policy, tls) = match &listener.role {
                 ListenerRole::Internal { .. } => return Ok(None),
                 ListenerRole::Tls(settings_of) => {
@@ -203,16 +203,21 @@ impl Rules {
                     let hsts = hsts.and_then(|value| HeaderValue::try_from(value).ok());
                     let plaintext =
                         client::Plaintext { answer: PlaintextAnswer::WrongPort, exposed: settings_of.exposed_token };
-                    let unencrypted =
-                        Arc::new(ListenerPolicy { hsts: None, plaintext: Some(plaintext), trust: trust.clone() });
+                    let unencrypted = Arc::new(ListenerPolicy {
+                        hsts: None,
+                        plaintext: Some(plaintext),
+                        trust: trust.clone(),
+                        forward_auth,
+                    });
                     let tls = ListenerTls { acceptor: config.into(), names, unencrypted };
-                    (ListenerPolicy { hsts, plaintext: None, trust }, Some(tls))
+                    (ListenerPolicy { hsts, plaintext: None, trust, forward_auth }, Some(tls))
                 }
                 ListenerRole::Plain(plain) => (
                     ListenerPolicy {
                         hsts: None,
                         plaintext: plaintext(plain.plaintext, plain.exposed_token, https_port),
                         trust,
+                        forward_auth,
                     },
                     None,
                 ),

@@ -18,6 +18,8 @@ pub struct ListenerPolicy {
     pub plaintext: Option<Plaintext>,
     /// The proxies that may say where a connection or request comes from.
     pub trust: ProxyTrust,
+    /// Whether its requests are questions of proxies about requests of theirs.
+    pub forward_auth: bool,
 }
 
 /// How a listener refuses unencrypted requests.
@@ -82,5 +84,6 @@ impl ListenerPolicy {
         hsts: None,
         plaintext: Some(Plaintext { answer: PlaintextAnswer::Refuse, exposed: settings::ExposedToken::Ignore }),
         trust: ProxyTrust::NONE,
+        forward_auth: false,
     };
 }

@@ -11,6 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::forward_auth::BadQuestion;
 use crate::config::settings::{ForwardedFamily, ProxyTrust};
 use crate::route::Peer;
 
@@ -43,6 +44,9 @@ pub enum BadForwarded {
     /// `Forwarded` breaks the grammar of RFC 7239.
     #[error("the Forwarded header is malformed")]
     Syntax,
+    /// It asks about a request, and does not say clearly which one.
+    #[error(transparent)]
+    Question(#[from] BadQuestion),
 }
 
 /// One proxy's entry: what it got from whom.

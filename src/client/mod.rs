@@ -8,6 +8,7 @@ mod body;
 mod connection;
 mod extended_connect;
 mod fault;
+pub mod forward_auth;
 pub mod forwarded;
 pub mod framing;
 mod inbox;

@@ -7,6 +7,7 @@ use super::access;
 use super::document::Document;
 use super::names::Names;
 use super::reader::{Named, Table};
+use super::upstreams::is_foreign;
 use super::value::{Fault, Key};
 use crate::token::Networks;
 
@@ -19,6 +20,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// The proxies that may say where a connection or request comes from.
     pub trust: ProxyTrust,
+    /// Whether its requests are questions of these proxies about requests of theirs. They are never forwarded.
+    pub forward_auth: bool,
     /// What the listener does.
     pub role: ListenerRole,
 }
@@ -140,20 +143,24 @@ fn listener(name: &str, table: &Table<'_>, certificates: &Names) -> Option<Liste
     });
     table.needs_one_of(&["certificates", "plaintext", "services"]);
     let (chain, plaintext, services) = (table.key("certificates"), table.key("plaintext"), table.key("services"));
-    let (is_tls, is_internal) = (chain.is_set(), services.is_set());
+    let offered = services.choices(&SERVICES, &[]);
+    let forward_auth = offered.contains(&Service::ForwardAuth);
+    let (is_tls, is_internal) = (chain.is_set(), services.is_set() && !forward_auth);
     let for_tls = |name| table.key(name).only_if(is_tls);
-    let (protocols, min_tls, hsts) = (for_tls("protocols"), for_tls("min_tls"), for_tls("hsts").or_word("off"));
-    let exposed_token = table.key("exposed_token").only_if(!is_internal);
+    let (protocols, min_tls) = (for_tls("protocols"), for_tls("min_tls"));
+    let hsts = table.key("hsts").only_if(is_tls && !forward_auth).or_word("off");
+    let exposed_token = table.key("exposed_token").only_if(!services.is_set());
     // All keys are read, whatever the listener does, so that all of them are known.
     let tls = tls(&chain, &protocols, &min_tls, &hsts, certificates);
     let plain = plain(&plaintext, address);
-    let internal = internal(&services);
-    let trust = trust(table, is_internal);
+    let trust = trust(table, is_internal, forward_auth);
     let fates = [("ignore", ExposedToken::Ignore), ("mark", ExposedToken::Mark), ("revoke", ExposedToken::Revoke)];
     let fate = exposed_token.choice(&fates, ExposedToken::Mark);
 
     let role = match (chain.is_set(), plaintext.is_set(), services.is_set()) {
-        (true, false, false) => ListenerRole::Tls(TlsListener { exposed_token: fate, ..tls }),
+        (true, false, is_service) if is_service == forward_auth => {
+            ListenerRole::Tls(TlsListener { exposed_token: fate, hsts: tls.hsts.filter(|_| !forward_auth), ..tls })
+        }
         (false, true, false) => {
             only_for("certificates", &[&protocols, &min_tls, &hsts]);
             ListenerRole::Plain(PlainListener { plaintext: plain, exposed_token: fate })
@@ -161,11 +168,20 @@ fn listener(name: &str, table: &Table<'_>, certificates: &Names) -> Option<Liste
         (false, false, true) => {
             only_for("certificates", &[&protocols, &min_tls, &hsts]);
             only_for("certificates` or `plaintext", &[&exposed_token]);
-            internal
+            match forward_auth {
+                true => {
+                    let exposed_token = ExposedToken::Ignore;
+                    ListenerRole::Plain(PlainListener { plaintext: Plaintext::Serve, exposed_token })
+                }
+                false => ListenerRole::Internal {
+                    health: offered.contains(&Service::Health),
+                    metrics: offered.contains(&Service::Metrics),
+                },
+            }
         }
         (false, false, false) => {
-            let mend =
-                "add `certificates` for HTTPS, `plaintext` for unencrypted HTTP, or `services` for health and metrics";
+            let mend = "add `certificates` for HTTPS, `plaintext` for unencrypted HTTP, or `services` for health, \
+                        metrics and questions of proxies";
             table.problem("this listener has no purpose", mend);
             return None;
         }
@@ -175,13 +191,52 @@ fn listener(name: &str, table: &Table<'_>, certificates: &Names) -> Option<Liste
             return None;
         }
     };
-    Some(Listener { name: name.to_owned(), address: address?, trust, role })
+    if forward_auth {
+        refuse_beside_forward_auth(&services, &offered, &trust, [&hsts, &exposed_token], is_tls);
+    }
+    Some(Listener { name: name.to_owned(), address: address?, trust, forward_auth, role })
 }
 
-fn trust(table: &Table<'_>, is_internal: bool) -> ProxyTrust {
+/// A service of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Service {
+    Health,
+    Metrics,
+    ForwardAuth,
+}
+
+const SERVICES: [(&str, Service); 3] =
+    [("health", Service::Health), ("metrics", Service::Metrics), ("forward-auth", Service::ForwardAuth)];
+
+fn refuse_beside_forward_auth(
+    services: &Key<'_>,
+    offered: &[Service],
+    trust: &ProxyTrust,
+    others: [&Key<'_>; 2],
+    is_tls: bool,
+) {
+    if offered.len() > 1 {
+        services.problem("`forward-auth` needs a listener of its own", "make one listener for each");
+    }
+    if trust.proxies.is_none() {
+        let mend = "add `trusted_proxies` with the addresses of the proxies that ask, such as [\"127.0.0.1\"]";
+        services.problem("`forward-auth` answers known proxies only", mend);
+    }
+    let foreign = trust.proxies.iter().flat_map(Networks::addresses).find(|address| is_foreign(*address));
+    if let Some(address) = foreign.filter(|_| !is_tls) {
+        let what = format!("tokens come unencrypted from {address}, which is neither a loopback nor a private address");
+        services.warning(what, "add `certificates`, so that proxies ask over HTTPS");
+    }
+    for key in others.iter().filter(|key| is_tls && key.is_set()) {
+        key.problem("has no effect on questions of proxies", "remove it");
+    }
+}
+
+fn trust(table: &Table<'_>, is_internal: bool, forward_auth: bool) -> ProxyTrust {
     let proxies = table.key("trusted_proxies").only_if(!is_internal);
-    let (family, protocol) = (table.key("forwarded_header"), table.key("proxy_protocol").only_if(!is_internal));
-    let family = family.only_if(proxies.is_set());
+    let serves = !is_internal && !forward_auth;
+    let (family, protocol) = (table.key("forwarded_header"), table.key("proxy_protocol").only_if(serves));
+    let family = family.only_if(proxies.is_set() && serves);
     let trusted = access::networks(&proxies);
     let families = [("x-forwarded-for", ForwardedFamily::XForwarded), ("forwarded", ForwardedFamily::Forwarded)];
     let trust = ProxyTrust {
@@ -191,6 +246,10 @@ fn trust(table: &Table<'_>, is_internal: bool) -> ProxyTrust {
     };
     if is_internal {
         only_for("certificates` or `plaintext", &[&proxies, &family, &protocol]);
+    } else if forward_auth {
+        for key in [&family, &protocol].into_iter().filter(|key| key.is_set()) {
+            key.problem("has no effect on questions of proxies", "remove it");
+        }
     } else if trust.proxies.is_none() {
         let mend = "add `trusted_proxies` with the addresses of the proxies, such as [\"10.0.0.0/8\"]";
         let is_used = [(&family, trust.family == ForwardedFamily::Forwarded), (&protocol, trust.protocol)];
@@ -241,11 +300,6 @@ fn plain(plaintext: &Key<'_>, address: Option<SocketAddr>) -> Plaintext {
         plaintext.problem("`serve` would send tokens over the network unencrypted", mend);
     }
     way
-}
-
-fn internal(services: &Key<'_>) -> ListenerRole {
-    let chosen = services.choices(&[("health", true), ("metrics", false)], &[]);
-    ListenerRole::Internal { health: chosen.contains(&true), metrics: chosen.contains(&false) }
 }
 
 fn refuse_equal_addresses(document: &Document<'_>, listeners: &[Named<Listener>]) {

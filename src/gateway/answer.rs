@@ -6,6 +6,7 @@ use http::header::ALLOW;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, request};
 
 use super::decision::{Decision, Forwarding};
+use super::forward_auth::Purpose;
 use super::refusal::METHODS;
 use super::{Body, Exchange, Gateway, Refusal, outgoing, reply};
 use crate::auth::Permit;
@@ -32,6 +33,9 @@ impl Gateway {
         };
         let Forwarding { upstream, permit, below, handshake } = forwarding;
         self.count(&permit, exchange).await?; // 429
+        if let Purpose::Check(form) = exchange.purpose() {
+            return self.allow(form, head, &permit, exchange); // 400
+        }
         let body = outgoing::body(body, permit.route(), exchange.grpc().is_some());
         let body = match permit.route().settings.buffer_request {
             true => Box::pin(outgoing::gather(body, &self.generation.spool, exchange)).await?, // 400 · 408 · 413 · 503

@@ -10,11 +10,13 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method, Uri, request};
 
+use super::forward_auth::Purpose;
 use super::handle::UpstreamHandle;
 use super::pages::Page;
 use super::websocket::{self, WebSocketHandshake};
 use super::{Exchange, Gateway, LoginEndpoint, PagesEndpoint, Refusal, cors, outgoing, sign_in, traces};
 use crate::auth::{Accepted, Asked, AuthFailure, CsrfFault, KeyForm, Permit, csrf};
+use crate::client::forward_auth::Form;
 use crate::client::framing;
 use crate::config::settings::Auth;
 use crate::identity::Identity;
@@ -67,6 +69,7 @@ impl Gateway {
         }
         let target = Target::read(head, self.generation.limits.uri_bytes, exchange.peer())?; // 400 · 421
         if let Some(login) = self.login_at(&target)? {
+            exchange.purpose().allows_own()?; // 404
             exchange.matched(self.login.as_ref().ok_or(Refusal::Internal)?, &head.headers);
             return Ok(Decision::LogIn(login));
         }
@@ -74,10 +77,13 @@ impl Gateway {
             if websocket::is_extended_connect(head) {
                 return Err(BadTarget::Method.into()); // 405
             }
+            exchange.purpose().allows_own()?; // 404
             exchange.matched(self.pages.as_ref().ok_or(Refusal::Internal)?, &head.headers);
             return Ok(Decision::Show(endpoint, page, Box::new(target)));
         }
+        exchange.purpose().allows_routes()?; // 404
         if let Some(asked) = cors::preflight(head)
+            && exchange.purpose() == Purpose::Serve
             && let Some(fields) = self.permission(&target, &asked, &head.headers, exchange)
         {
             return Ok(Decision::Permit(fields));
@@ -103,10 +109,15 @@ impl Gateway {
         }
         let reads = matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS);
         // A tunnel carries messages in both directions, so opening one is not a read-only request.
-        let reads = reads && !(route.settings.streaming && websocket::is_asked_for(head));
+        // Whether a proxy that asks would open it does not depend on the route.
+        let may_open = route.settings.streaming || exchange.purpose() != Purpose::Serve;
+        let reads = reads && !(may_open && websocket::is_asked_for(head));
         let permit = Permit::grant(route, caller, Asked { method: &head.method, reads, from })?; // 403
         if length.is_some_and(|length| length > route.settings.body_limit) {
             return Err(BodyFault::TooLarge.into()); // 413
+        }
+        if matches!(exchange.purpose(), Purpose::Check(Form::ForwardAuth | Form::AuthRequest)) {
+            self.generation.fields.refuse_disguised(&head.headers)?; // 400
         }
         let handshake = if route.settings.streaming { WebSocketHandshake::read(head, exchange.client()) } else { None };
         if handshake.is_none() && websocket::is_extended_connect(head) {

@@ -12,6 +12,7 @@ use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, request};
 use tokio::time::Instant;
 
+use super::forward_auth::Purpose;
 use super::handle::RouteHandle;
 use super::timer::Timer;
 use super::tunnel::FarEnd;
@@ -42,6 +43,9 @@ pub struct Exchange {
     method: Method,
     uri: Uri,
     version: Version,
+    /// Whether its response has no body, because the method on the connection is HEAD.
+    is_head: bool,
+    purpose: Purpose,
     route: Option<Rc<RouteHandle>>,
     /// The caller; `None` while the exchange has an entry in [`Callers`](super::Callers), which holds the caller then.
     caller: Option<Arc<Identity>>,
@@ -82,11 +86,17 @@ impl Exchange {
     ) -> Box<Exchange> {
         client.pulse.begin();
         let started = Instant::now();
-        let trust = match client.is_unknown.get() {
-            true => &ProxyTrust::NONE,
-            false => &gateway.generation.policy(client).trust,
+        let version = head.version;
+        let is_head = head.method == Method::HEAD;
+        let policy = gateway.generation.policy(client);
+        let (purpose, origin) = match policy.forward_auth {
+            true => Purpose::read(&policy.trust, &client.peer, head),
+            false => {
+                let trust = if client.is_unknown.get() { &ProxyTrust::NONE } else { &policy.trust };
+                (Purpose::Serve, forwarded::read(trust, &client.peer, &head.headers))
+            }
         };
-        let (forwarded, bad_forwarded) = match forwarded::read(trust, &client.peer, &head.headers) {
+        let (forwarded, bad_forwarded) = match origin {
             Ok(None) => (None, None),
             Ok(Some(Origin { peer, host })) => {
                 if let Some(host) = host {
@@ -106,7 +116,9 @@ impl Exchange {
             started,
             method: head.method.clone(),
             uri: head.uri.clone(),
-            version: head.version,
+            version,
+            is_head,
+            purpose,
             route: None,
             caller: None,
             place: None,
@@ -117,7 +129,8 @@ impl Exchange {
             status: None,
             upstream: None,
             bytes_out: 0,
-            grpc: grpc::content_type(head),
+            // The proxy that asks turns a refusal into the form that a gRPC client expects.
+            grpc: if purpose == Purpose::Serve { grpc::content_type(head) } else { None },
             share: None,
             cors: None,
             rates: RateFields::default(),
@@ -161,6 +174,16 @@ impl Exchange {
 
     pub(super) fn method(&self) -> &Method {
         &self.method
+    }
+
+    /// Whether its response has no body.
+    pub(super) fn is_head(&self) -> bool {
+        self.is_head
+    }
+
+    /// What the gateway does with it.
+    pub(super) fn purpose(&self) -> Purpose {
+        self.purpose
     }
 
     pub(super) fn is_http2(&self) -> bool {

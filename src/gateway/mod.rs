@@ -17,6 +17,7 @@ pub mod explanation;
 pub mod fields;
 mod forms;
 mod forward;
+mod forward_auth;
 pub mod generation;
 mod grpc;
 mod handle;

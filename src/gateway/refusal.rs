@@ -10,9 +10,11 @@ use http::header::{ALLOW, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Response, StatusCode};
 
 use super::fields::BadField;
-use super::{Body, Exchange, grpc, reply};
+use super::forward_auth::Purpose;
+use super::{Body, Exchange, forward_auth, grpc, reply};
 use crate::auth::{AuthFailure, BadCredentials, CsrfFault, NotPermitted};
 use crate::client::HeadFault;
+use crate::client::forward_auth::{BadQuestion, Form};
 use crate::client::forwarded::BadForwarded;
 use crate::identity::Denied;
 use crate::limits::Full;
@@ -90,6 +92,9 @@ impl Refusal {
                     _ => Outcome::TargetAmbiguous,
                 };
                 (fault.status(), outcome, sentence(fault))
+            }
+            Refusal::Forwarded(bad @ BadForwarded::Question(BadQuestion::Untrusted)) => {
+                (S::FORBIDDEN, Outcome::Forwarding, sentence(bad))
             }
             Refusal::Forwarded(bad) => (S::BAD_REQUEST, Outcome::Forwarding, sentence(bad)),
             Refusal::NoRoute(NoRoute::NotFound) => (S::NOT_FOUND, Outcome::NoRoute, "Not found.".into()),
@@ -222,6 +227,9 @@ impl Refusal {
         }
         if close || self.ends_connection() {
             reply::ends_connection(&mut response, &exchange);
+        }
+        if exchange.purpose() == Purpose::Check(Form::AuthRequest) {
+            forward_auth::put_into_fields(&mut response, &detail);
         }
         response.map(|body| body.settling(exchange))
     }

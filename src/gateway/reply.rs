@@ -3,7 +3,7 @@
 use http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
 };
-use http::{HeaderValue, Method, Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 
 use super::fields::forwarded::X_REQUEST_ID;
 use super::{Body, Exchange};
@@ -17,7 +17,7 @@ pub(super) fn json(status: StatusCode, text: String, exchange: &Exchange) -> Res
 
 /// A response with this text; the caller sets `Content-Type`. A response to `HEAD` has only the length.
 pub(super) fn text(status: StatusCode, text: String, exchange: &Exchange) -> Response<Body> {
-    let (length, is_head) = (text.len(), *exchange.method() == Method::HEAD);
+    let (length, is_head) = (text.len(), exchange.is_head());
     let mut response = Response::new(if is_head { Body::empty() } else { Body::full(text.into()) });
     *response.status_mut() = status;
     let fields = response.headers_mut();
@@ -36,9 +36,14 @@ pub(super) fn text(status: StatusCode, text: String, exchange: &Exchange) -> Res
 
 /// `{"detail": "…"}`, the form of errors in Django REST Framework.
 pub(super) fn detail(status: StatusCode, detail: &str, exchange: &Exchange) -> Response<Body> {
+    json(status, detail_text(detail), exchange)
+}
+
+/// The text of such a response.
+pub(super) fn detail_text(detail: &str) -> String {
     // Serialising a text cannot fail.
     let detail = serde_json::to_string(detail).unwrap_or_default();
-    json(status, format!("{{\"detail\":{detail}}}"), exchange)
+    format!("{{\"detail\":{detail}}}")
 }
 
 /// Ends the connection after this response: the bytes that follow were not read, or have no meaning.

@@ -73,6 +73,11 @@ impl fmt::Display for Network {
 }
 
 impl Networks {
+    /// An address of each network.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.0.iter().map(|network| network.address)
+    }
+
     /// Collects networks into a list.
     pub fn of(networks: impl IntoIterator<Item = Network>) -> Networks {
         Networks(networks.into_iter().collect())

@@ -215,7 +215,7 @@ fn a_listener_needs_exactly_one_purpose() {
         (
             "[listeners.a] | address = \"127.0.0.1:1\"",
             "1: listeners.a: this listener has no purpose; add `certificates` for HTTPS, `plaintext` for \
-             unencrypted HTTP, or `services` for health and metrics",
+             unencrypted HTTP, or `services` for health, metrics and questions of proxies",
         ),
         (
             "[listeners.a] | address = \"127.0.0.1:1\" | plaintext = \"refuse\" | services = [\"health\"]",

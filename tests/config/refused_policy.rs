@@ -133,6 +133,49 @@ fn a_proxy_must_be_named_to_be_trusted() {
 }
 
 #[test]
+fn a_listener_for_questions_of_proxies_names_them_and_does_nothing_else() {
+    let listener = "[listeners.a] | address = \"127.0.0.1:1\" | services = [\"forward-auth\"]";
+    let proxies = "trusted_proxies = [\"10.0.0.1\"]";
+    each_is_refused(&[
+        (
+            listener,
+            "3: listeners.a.services: `forward-auth` answers known proxies only; add `trusted_proxies` with the addresses of \
+             the proxies that ask, such as [\"127.0.0.1\"]",
+        ),
+        (
+            &format!("{} | {proxies}", listener.replace(']', ", \"health\"]").replace(".a, \"health\"]", ".a]")),
+            "3: listeners.a.services: `forward-auth` needs a listener of its own; make one listener for each",
+        ),
+        (
+            &format!("{listener} | {proxies} | plaintext = \"serve\""),
+            "1: listeners.a: only one of `certificates`, `plaintext` and `services` is allowed; make one listener for each",
+        ),
+        (
+            &format!("{listener} | {proxies} | proxy_protocol = true | forwarded_header = \"forwarded\""),
+            "5: listeners.a.proxy_protocol: has no effect on questions of proxies; remove it | \
+             6: listeners.a.forwarded_header: has no effect on questions of proxies; remove it",
+        ),
+        (
+            &format!("{listener} | {proxies} | exposed_token = \"mark\" | hsts = \"off\""),
+            "5: listeners.a.exposed_token: is only allowed together with `certificates` or `plaintext`; remove it | \
+             6: listeners.a.hsts: is only allowed together with `certificates`; remove it",
+        ),
+    ]);
+    let folder = Folder::new();
+    let foreign = format!("{listener} | trusted_proxies = [\"192.0.2.1\"]").replace(" | ", "\n");
+    assert_eq!(
+        folder.warnings(&format!("{foreign}{BASE}")),
+        [
+            "gateway.toml:3: listeners.a.services: tokens come unencrypted from 192.0.2.1, which is neither a loopback nor a \
+          private address; add `certificates`, so that proxies ask over HTTPS"
+        ]
+    );
+    let settings = folder.settings(&format!("{}{BASE}", format!("{listener} | {proxies}").replace(" | ", "\n")));
+    let listener = settings.listeners.iter().find(|listener| listener.name == "a").unwrap();
+    assert!(listener.forward_auth && listener.trust.proxies.is_some());
+}
+
+#[test]
 fn valid_rules_are_read() {
     let text = "[listeners.a] | address = \"127.0.0.1:1\" | plaintext = \"serve\" | trusted_proxies = [\"10.0.0.0/8\"] | \
         forwarded_header = \"forwarded\" | proxy_protocol = true | [cache.redis] | url = \"redis://h:1\" | \

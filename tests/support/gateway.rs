@@ -317,7 +317,7 @@ impl Write for Captured {
 
 pub fn listener(name: &str, role: ListenerRole) -> Listener {
     let trust = settings::ProxyTrust::NONE;
-    Listener { name: name.to_owned(), address: "127.0.0.1:0".parse().unwrap(), trust, role }
+    Listener { name: name.to_owned(), address: "127.0.0.1:0".parse().unwrap(), trust, forward_auth: false, role }
 }
 
 pub fn tls(certificates: Vec<usize>) -> TlsListener {

@@ -19,6 +19,11 @@ pub struct Nginx {
 impl Nginx {
     /// Starts it with one server, whose directives `server` returns for its address.
     pub async fn serving(server: impl Fn(SocketAddr) -> String) -> Nginx {
+        Nginx::with(|address| format!("server {{\n{}\n}}", server(address))).await
+    }
+
+    /// Starts it with these directives of the `http` block.
+    pub async fn with(http: impl Fn(SocketAddr) -> String) -> Nginx {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name).display().to_string();
@@ -27,10 +32,10 @@ impl Nginx {
             .concat();
         let text = format!(
             "daemon off; worker_processes 1; pid {};\nerror_log {} info;\nevents {{}}\nhttp {{\naccess_log off;\n\
-             {temporary}client_max_body_size 0;\nserver {{\n{}\n}}\n}}\n",
+             {temporary}client_max_body_size 0;\n{}\n}}\n",
             at("pid"),
             at("error.log"),
-            server(address)
+            http(address)
         );
         // The workers of a process of root have another user, which cannot read keys.
         let text = if rustix::process::geteuid().is_root() { format!("user root;\n{text}") } else { text };

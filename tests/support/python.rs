@@ -9,6 +9,8 @@ use tokio::sync::OnceCell;
 pub static DJANGO: Python = Python::by("scripts/django");
 /// The environment of `scripts/clients`.
 pub static CLIENTS: Python = Python::by("scripts/clients");
+/// The environment of `scripts/proxies`: programs beside the interpreter.
+pub static PROXIES: Python = Python::by("scripts/proxies");
 /// The environment of `scripts/schemathesis`.
 pub static SCHEMATHESIS: Python = Python::by("scripts/schemathesis");
 

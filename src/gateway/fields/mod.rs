@@ -4,6 +4,7 @@
 //! removes all headers that a client may not send; then [`forwarded::set`] and [`FieldPolicy::add`] add those of the
 //! gateway, and nothing is removed afterwards.
 
+mod checked;
 mod foreign;
 pub mod forwarded;
 mod hop_by_hop;

@@ -19,6 +19,9 @@ pub enum BadField {
     /// `Connection` contains something other than names.
     #[error("Connection must be a list of header names")]
     NotAName,
+    /// An identity header in another spelling. A proxy in front cannot be relied on to remove it.
+    #[error("a header has a name that a server could take for an identity header")]
+    Disguised,
 }
 
 impl FieldPolicy {
