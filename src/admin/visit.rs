@@ -35,7 +35,7 @@ pub(super) const CSRF_FIELD: &str = "csrf";
 pub(super) const OWN_PASSWORD: &str = "own_password";
 
 /// The pages that work while the store does not answer.
-const OUTAGE_PAGES: [&str; 3] = ["/status", "/traffic", "/traffic/live"];
+const OUTAGE_PAGES: [&str; 4] = ["/status", "/traffic", "/traffic/live", "/traffic/errors"];
 
 /// How long they work for a user whom the store has confirmed.
 const WITHOUT_STORE: Duration = Duration::from_secs(3_600);

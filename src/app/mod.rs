@@ -28,6 +28,7 @@ mod prune;
 mod reload;
 mod resolve;
 mod running;
+mod sampler;
 mod signals;
 mod sockets;
 mod start;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use http::Method;
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
 
 use super::generation::Built;
+use super::sampler::{self, Sampler};
 use super::token_services::TokenServices;
 
 use crate::admin::monitor::status::{
@@ -22,19 +22,10 @@ use crate::config::settings::{
     Auth, Browser, ForwardAuthorization, HostHeader, HostPattern, Login, PathPattern, Route, StoreUrl,
 };
 use crate::gateway::Member;
-use crate::telemetry::history::SLOT;
 use crate::telemetry::{EndpointGauge, EndpointNumbers, History, Recorder};
 use crate::token::AuthMethod;
 use crate::units::{ByteSize, HumanDuration};
 use crate::upstream::{EndpointTally, Reachability, Standing};
-
-/// Sampler of the traffic recorders.
-#[derive(Clone)]
-pub(super) struct Sampler {
-    history: Arc<History>,
-    recorders: Vec<Arc<Recorder>>,
-    clock: Clock,
-}
 
 /// The inputs of the monitor.
 pub(super) struct Sources<'a> {
@@ -51,34 +42,12 @@ pub(super) struct Sources<'a> {
     pub configuration: Option<PathBuf>,
 }
 
-impl Sampler {
-    /// Adds the difference to the last sample to the history.
-    pub(super) fn step(&self) {
-        self.history.sample(&self.recorders, self.clock.now());
-    }
-
-    /// Samples until dropped.
-    pub(super) async fn run(self) {
-        let mut interval = tokio::time::interval(SLOT);
-        // A missed tick leaves a gap in the charts.
-        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // The first tick fires at once, when there is nothing to sample.
-        interval.tick().await;
-        loop {
-            interval.tick().await;
-            // A test may stop the clock; no time has passed then, so there is nothing to sample.
-            if self.history.last_read() != self.clock.now() {
-                self.step();
-            }
-        }
-    }
-}
-
 /// Creates the monitor, and the task that takes its samples.
 pub(super) fn new(sources: Sources<'_>) -> (Arc<Monitor>, Sampler) {
     let Sources { in_use, report, reloads, recorders, services, clock, configuration } = sources;
     let history = Arc::new(History::new(clock.now()));
-    let sampler = Sampler { history: Arc::clone(&history), recorders: recorders.to_vec(), clock: clock.clone() };
+    let file = sampler::file_of(&in_use.borrow().settings.store.url);
+    let sampler = Sampler::new(Arc::clone(&history), recorders, clock, file);
     let names = {
         let in_use = in_use.clone();
         move || names(&in_use.borrow().settings)
@@ -91,7 +60,7 @@ pub(super) fn new(sources: Sources<'_>) -> (Arc<Monitor>, Sampler) {
         services.tell(&mut status, now);
         status
     };
-    (Arc::new(Monitor::new(history, Arc::new(names), Arc::new(ask), reloads)), sampler)
+    (Arc::new(Monitor::new(history, recorders.to_vec(), Arc::new(names), Arc::new(ask), reloads)), sampler)
 }
 
 fn names(settings: &Settings) -> Names {

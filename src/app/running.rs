@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 use super::changes::Changes;
 use super::channel::Channel;
 use super::hand_over::{Draining, Successor};
-use super::monitor::Sampler;
 use super::reload::{Extent, ReloadError, Reloader};
+use super::sampler::Sampler;
 use super::token_services::TokenServices;
 use super::worker::Phase;
 use crate::cache::IdentityCache;
@@ -164,6 +164,7 @@ impl Running {
     pub async fn hand_over(&self) {
         // Sending fails only if all workers have ended.
         let _ = self.phase.send(Phase::HandedOver);
+        self.sampler.iter().for_each(Sampler::hand_over);
         let mut state = self.reloader.state.lock().await;
         state.internal.serving.clear();
         state.admin = None;
@@ -226,6 +227,9 @@ impl Running {
         }
         self.reloader.shutdown().await;
         self.control.shutdown().await;
+        if let Some(sampler) = self.sampler.take() {
+            sampler.save().await;
+        }
         drop((self.services, self.reloader));
         if tokio::time::timeout(LAST_USES, self.last_uses).await.is_err() {
             tracing::warn!("the last uses of some tokens were not written");

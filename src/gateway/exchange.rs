@@ -357,7 +357,8 @@ impl Exchange {
     fn log(&self, total: Duration) {
         let (worker, status) = (&self.gateway.worker, self.status.map(|status| status.as_u16()));
         let log = &worker.access_log;
-        if !log.is_on() && self.trace.is_none() {
+        let has_failed = status.is_some_and(|status| status >= 400) || self.outcome.is_origin_failure();
+        if !has_failed && !log.is_on() && self.trace.is_none() {
             return;
         }
         let caller = self.caller.as_deref();
@@ -383,6 +384,9 @@ impl Exchange {
         };
         if let Some(trace) = &self.trace {
             worker.tracer.end(trace, &entry);
+        }
+        if has_failed {
+            worker.recorder.refusals().note(&entry);
         }
         log.write(&entry);
     }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::metrics::{Counter, Histogram, Outcome, StatusClass, WATCHED};
+use super::refusals::LatestRefusals;
 
 /// The counters of one worker.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub struct Recorder {
     cache_hits: Counter,
     cache_misses: Counter,
     log_lines_dropped: Counter,
+    refusals: LatestRefusals,
 }
 
 /// The counters of one route.
@@ -58,6 +60,7 @@ impl Recorder {
             cache_hits: Counter::default(),
             cache_misses: Counter::default(),
             log_lines_dropped: Counter::default(),
+            refusals: LatestRefusals::default(),
         })
     }
 
@@ -105,6 +108,11 @@ impl Recorder {
     /// Counts dropped access log lines.
     pub fn log_lines_dropped(&self, lines: u64) {
         self.log_lines_dropped.add(lines);
+    }
+
+    /// Returns the latest requests that failed or were refused.
+    pub fn refusals(&self) -> &LatestRefusals {
+        &self.refusals
     }
 
     /// Returns each route's name and counters, and those of requests without a route under `None`.

@@ -53,13 +53,21 @@ async fn the_page_shows_requests_and_their_outcomes() {
     let browser = Browser::of(&gateway, "helper").await;
     let page = browser.page("/traffic?minutes=60").await;
     assert_eq!(row(&page, "api")[0], "8");
-    assert_eq!(row(&page, "api")[2..6], ["25%", "0%", "0%", "0%"]);
+    assert_eq!(row(&page, "api")[2..7], ["25%", "25%", "0%", "0%", "0%"]);
     assert_eq!(row(&page, "dead")[..1], ["4"]);
-    assert_eq!(row(&page, "dead")[5], "100%");
-    assert_eq!(row(&page, "no route")[0], "1");
+    assert_eq!(row(&page, "dead")[6], "100%");
+    assert_eq!(row(&page, "no route")[..3], ["1", &row(&page, "no route")[1], "100%"], "4xx other than 401, 403, 429");
+    // The values of each point, for the script that shows them on hover and by keyboard.
+    let values = page.split("data-values=\"").nth(1).unwrap().split('"').next().unwrap();
+    let lines: Vec<Vec<_>> = values.split(';').map(|line| line.split('|').collect()).collect();
+    assert_eq!(
+        lines.iter().map(|line| (line[0], line.len())).collect::<Vec<_>>(),
+        [("All", 181), ("4xx", 181), ("5xx", 181)]
+    );
+    assert!(lines[0][180].ends_with("/s") && lines[0][1] == "–", "{values}");
     assert_eq!((row(&page, "origin")[0].as_str(), row(&page, "origin")[2].as_str()), ("9", "0%"));
     let dead = row(&page, "dead").len();
-    assert_eq!(dead, 9, "the route of that name stands before the upstream");
+    assert_eq!(dead, 10, "the route of that name stands before the upstream");
     assert!(!page.contains(">scoped</a>"), "a route without requests has no row");
     for chart in ["Requests per second", "Error rate", "Request duration", "Cache hit rate"] {
         assert!(page.contains(&format!("<h2>{chart}</h2>")), "{chart}");
@@ -179,4 +187,78 @@ async fn a_reload_that_fails_shows_every_problem_on_the_status_page() {
     let helper = Browser::of(&gateway, "helper").await;
     assert_eq!(helper.submit("/users", "/status/reload", &[]).await.status, 403);
     assert_eq!(Ask::get("/public/x").to(&gateway).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_latest_errors_are_shown_with_reason_and_request_id_and_without_secrets() {
+    let origin = Origin::answering("fine").await;
+    let gateway = started(with_a_dead_one(&origin, "dead")).await;
+    let key = gateway.issue("alice").await;
+    let browser = Browser::of(&gateway, "root").await;
+    assert!(browser.page("/traffic/errors").await.contains("No errors"));
+    let secret = "9944b09199c62bcf9418ad846dd0e4bbdfc6ee4b";
+    let mut ids = Vec::new();
+    for (path, shown, status) in [
+        ("/api/x?key=hidden", Some("unknown-key"), 401),
+        ("/scoped/x", Some(key.as_str()), 403),
+        (&format!("/public/{secret}/%2e%2e/x"), None, 400),
+        (&format!("/nowhere/{secret}"), None, 404),
+        ("/dead/x", None, 502),
+    ] {
+        let ask = shown.map_or(Ask::get(path), |key| Ask::get(path).token(key));
+        let answer = ask.to(&gateway).await;
+        if status != 502 {
+            assert_eq!(answer.status, status, "{path}");
+        }
+        ids.extend(answer.fields.get("x-request-id").map(str::to_owned));
+    }
+    assert_eq!(ask(&gateway, "/public/fine", 1, None).await, 200);
+    gateway.has_counted("public", "forwarded", 1).await;
+    gateway.has_counted("dead", "origin_connect", 1).await;
+    let page = browser.page("/traffic/errors").await;
+    for shown in
+        ["unknown</code>", "scope</code>", "no_route</code>", "origin_connect</code>", "alice", "/nowhere/9944b091…"]
+    {
+        assert!(page.contains(shown), "{shown}: {page}");
+    }
+    for id in &ids {
+        assert!(page.contains(&format!("<code>{id}</code>")), "{id}: {page}");
+    }
+    for hidden in ["key=", "unknown-key", secret, &key, "/public/fine"] {
+        assert!(!page.contains(hidden), "{hidden}: {page}");
+    }
+    let of_route = browser.page("/traffic/errors?route=scoped").await;
+    assert!(of_route.contains("scope</code>") && !of_route.contains("no_route</code>"), "{of_route}");
+    assert!(browser.page("/traffic/errors?route=-").await.contains("no_route</code>"));
+    assert!(browser.page("/traffic?route=api").await.contains("href=\"/traffic/errors?route=api\""));
+    let staff = Browser::of(&gateway, "helper").await;
+    assert_eq!(staff.get("/traffic/errors").await.status, 403);
+    assert!(!staff.page("/traffic").await.contains("/traffic/errors"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_hour_of_traffic_survives_a_restart() {
+    let origin = Origin::answering("fine").await;
+    let before = site(&origin, |_| {});
+    let settings = before.settings.clone();
+    let gateway = started(before).await;
+    assert_eq!(ask(&gateway, "/public/x", 7, None).await, 200);
+    gateway.has_counted("public", "forwarded", 7).await;
+    gateway.hand.advance(Duration::from_secs(2));
+    gateway.sample_traffic();
+    let folder = gateway.stop_and_keep(Duration::from_secs(10)).await;
+    let file = folder.path().join("tokengate.db-traffic");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+
+    let gateway = site(&origin, |_| {}).with(|new| new.store = settings.store.clone()).start().await;
+    let page = Browser::of(&gateway, "root").await.page("/traffic?minutes=60").await;
+    assert_eq!(row(&page, "public")[0], "7");
+    gateway.stop(Duration::from_secs(10)).await;
+
+    // A damaged file costs the charts, not the start.
+    std::fs::write(&file, b"tokengate traffic 1\nrubbish").unwrap();
+    let gateway = site(&origin, |_| {}).with(|new| new.store = settings.store.clone()).start().await;
+    let page = Browser::of(&gateway, "root").await.page("/traffic?minutes=60").await;
+    assert!(page.contains("No requests in this period."));
 }

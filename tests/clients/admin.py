@@ -212,12 +212,26 @@ def load_is_shown(page):
         wanted.clear()
         thread.join()
     expect(cells.first).to_have_text(str(len(sent)))
-    expect(cells.nth(2)).to_have_text(re.compile("^2[0-9](\\.[0-9])?%$"))
+    expect(cells.nth(3)).to_have_text(re.compile("^2[0-9](\\.[0-9])?%$"))
     assert set(sent) == {200, 401}, set(sent)
     page.get_by_role("button", name="Pause").click()
     expect(page.get_by_role("button", name="Resume")).to_be_visible()
+    values_are_readable(page)
     page.get_by_role("link", name="api").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Route api")
+
+
+def values_are_readable(page):
+    """The values of a point are shown where the pointer is, and at the slider that the arrow keys move."""
+    rates = page.locator("figure", has=page.get_by_role("heading", name="Requests per second"))
+    slider, at = rates.get_by_role("slider"), rates.locator(".at")
+    expect(at).to_have_text(re.compile("^now: All .*, 4xx .*, 5xx "))
+    slider.focus()
+    page.keyboard.press("ArrowLeft")
+    expect(at).to_have_text(re.compile("^6 s ago: All "))
+    expect(slider).to_have_attribute("aria-valuetext", re.compile("^6 s ago: All "))
+    rates.locator("svg").hover(position={"x": 1, "y": 50})
+    expect(at).to_have_text(re.compile("^1[45] min.* ago: All "))
 
 
 def a_wrong_password_is_reported(page, look):
@@ -310,6 +324,7 @@ def pages_are_accessible(page, look):
         "own-password": "password",
         "traffic": "traffic?minutes=5",
         "traffic-route": "traffic?route=api&minutes=5",
+        "traffic-errors": "traffic/errors",
         "status": "status",
         "audit": "audit",
         "audit-none": "audit?until=2001-01-01",

@@ -69,7 +69,10 @@ for (const part of document.querySelectorAll("[data-live]")) {
       if (answer.type === "opaqueredirect") return location.reload();
       if (!answer.ok) throw new Error(String(answer.status));
       const parsed = new DOMParser().parseFromString(`<div>${await answer.text()}</div>`, "text/html");
-      if (!paused) become(part, parsed.body.firstChild);
+      if (!paused) {
+        become(part, parsed.body.firstChild);
+        readable(part);
+      }
       note.hidden = true;
     } catch {
       note.hidden = false;
@@ -87,6 +90,7 @@ for (const part of document.querySelectorAll("[data-live]")) {
       if (paused) later(); else ask();
     });
   }
+  readable(part);
   document.addEventListener("visibilitychange", () => {
     if (document.hidden || paused) later(); else ask();
   });
@@ -106,8 +110,36 @@ function become(old, fresh) {
       one.data = other.data;
       return;
     }
-    for (const { name } of [...one.attributes]) if (!other.hasAttribute(name)) one.removeAttribute(name);
+    for (const { name } of [...one.attributes]) if (!other.hasAttribute(name) && name !== "data-ready") one.removeAttribute(name);
     for (const { name, value } of other.attributes) if (one.getAttribute(name) !== value) one.setAttribute(name, value);
     become(one, other);
   });
+}
+
+// Shows the values of a chart at one point in time: below the pointer, or chosen with the arrow keys on its slider.
+function readable(part) {
+  for (const slider of part.querySelectorAll("input.point")) {
+    const figure = slider.closest("figure");
+    const at = figure.querySelector(".at");
+    const tell = () => {
+      const lines = slider.dataset.values.split(";").map(line => line.split("|"));
+      const ago = (slider.max - slider.value) * slider.dataset.step;
+      const [minutes, seconds] = [Math.floor(ago / 60), ago % 60];
+      const time = ago ? [minutes && `${minutes} min`, seconds && `${seconds} s`].filter(Boolean).join(" ") + " ago" : "now";
+      const text = `${time}: ${lines.map(line => `${line[0]} ${line[1 + Number(slider.value)]}`).join(", ")}`;
+      slider.setAttribute("aria-valuetext", text);
+      at.textContent = text;
+    };
+    slider.hidden = at.hidden = false;
+    tell();
+    if (slider.dataset.ready) continue;
+    slider.dataset.ready = "yes";
+    slider.addEventListener("input", tell);
+    const plot = figure.querySelector("svg");
+    plot.addEventListener("pointermove", event => {
+      const box = plot.getBoundingClientRect();
+      slider.value = Math.round((event.clientX - box.left) / box.width * slider.max);
+      tell();
+    });
+  }
 }

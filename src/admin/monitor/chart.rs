@@ -88,6 +88,25 @@ impl Chart {
         [self.unit.words(top), self.unit.words(top / 2.0), "0".to_owned()]
     }
 
+    /// Returns the number of steps between the first and the last point.
+    pub fn steps(&self) -> usize {
+        self.lines.first().map_or(0, |line| line.values.len()).saturating_sub(1)
+    }
+
+    /// Returns all values for a script, which shows those of one point: names and formatted values of a line are
+    /// separated by `|`, lines by `;`.
+    pub fn values(&self) -> String {
+        let words = |value: &Option<f64>| match value.filter(|value| value.is_finite()) {
+            Some(value) => self.unit.words(value),
+            None => "–".to_owned(),
+        };
+        let line = |line: &Line| {
+            let values = [line.name.to_owned()].into_iter().chain(line.values.iter().map(words));
+            values.collect::<Vec<_>>().join("|")
+        };
+        self.lines.iter().map(line).collect::<Vec<_>>().join(";")
+    }
+
     /// The value of the upper edge.
     fn top(&self) -> f64 {
         self.unit.top(bounds(self.lines.iter().flat_map(|line| &line.values)).map_or(0.0, |(_, most)| most))

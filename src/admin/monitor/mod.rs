@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-use crate::telemetry::History;
 use crate::telemetry::history::Reach;
+use crate::telemetry::{History, LatestRefusals, Recorder, RefusedRequest};
 use chart::{Chart, Line, Unit};
 pub use reload::{Asked, Outcome, ReloadHandle, ReloadRequest, Reloaded};
 pub use status::Status;
@@ -33,6 +33,7 @@ pub type AskNames = Arc<dyn Fn() -> Names + Send + Sync>;
 /// Traffic and status of the gateway.
 pub struct Monitor {
     history: Arc<History>,
+    recorders: Vec<Arc<Recorder>>,
     names: AskNames,
     status: AskStatus,
     reloads: ReloadHandle,
@@ -58,8 +59,19 @@ pub(super) enum Form {
 
 impl Monitor {
     /// Creates a monitor of the traffic in `history`.
-    pub fn new(history: Arc<History>, names: AskNames, status: AskStatus, reloads: ReloadHandle) -> Monitor {
-        Monitor { history, names, status, reloads, shown: Mutex::default() }
+    pub fn new(
+        history: Arc<History>,
+        recorders: Vec<Arc<Recorder>>,
+        names: AskNames,
+        status: AskStatus,
+        reloads: ReloadHandle,
+    ) -> Monitor {
+        Monitor { history, recorders, names, status, reloads, shown: Mutex::default() }
+    }
+
+    /// Returns the latest requests that failed or were refused, newest first.
+    pub fn refusals(&self) -> Vec<RefusedRequest> {
+        LatestRefusals::of(&self.recorders)
     }
 
     /// Reloads the configuration on behalf of this user.

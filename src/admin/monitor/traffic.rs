@@ -73,6 +73,8 @@ pub struct Figures {
     pub client_errors_per_second: f64,
     /// 5xx responses per second.
     pub server_errors_per_second: f64,
+    /// Share of all 4xx responses.
+    pub client_errors: Option<f64>,
     /// Share of 401 responses.
     pub unauthorized: Option<f64>,
     /// Share of 403 responses.
@@ -171,6 +173,7 @@ impl Figures {
             per_second: per_second(all, span),
             client_errors_per_second: per_second(counts.status(StatusClass::ClientError), span),
             server_errors_per_second: per_second(failed, span),
+            client_errors: share(counts.status(StatusClass::ClientError), answers),
             unauthorized: share(counts.watched(401), answers),
             forbidden: share(counts.watched(403), answers),
             limited: share(counts.watched(429), answers),

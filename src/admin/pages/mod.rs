@@ -4,6 +4,7 @@
 //! [`Section`] with its line in [`NAVIGATION`].
 
 mod audit;
+mod errors;
 mod groups;
 mod lists;
 mod look_up;
@@ -84,6 +85,7 @@ pub(super) fn routes() -> Router<Arc<Application>> {
         .route("/look-up", get(look_up::show).post(look_up::look_up))
         .route("/traffic", get(traffic::show))
         .route("/traffic/live", get(traffic::show_live))
+        .route("/traffic/errors", get(errors::list))
         .route("/status", get(status::show))
         .route("/status/reload", post(status::reload))
         .route("/audit", get(audit::list))

@@ -8,6 +8,7 @@
 
 mod counts;
 mod packed;
+mod saved;
 mod window;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};

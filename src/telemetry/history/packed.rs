@@ -44,7 +44,7 @@ fn next(bytes: &mut &[u8]) -> Option<(usize, Counts)> {
     Some((index, counts))
 }
 
-fn write(bytes: &mut Vec<u8>, mut number: u64) {
+pub(super) fn write(bytes: &mut Vec<u8>, mut number: u64) {
     loop {
         let [low, ..] = number.to_le_bytes();
         number >>= 7;
@@ -55,7 +55,7 @@ fn write(bytes: &mut Vec<u8>, mut number: u64) {
     }
 }
 
-fn read(bytes: &mut &[u8]) -> Option<u64> {
+pub(super) fn read(bytes: &mut &[u8]) -> Option<u64> {
     let (mut number, mut shift) = (0_u64, 0_u32);
     loop {
         let (byte, rest) = bytes.split_first()?;
