@@ -52,6 +52,8 @@ mod init;
 #[cfg(test)]
 mod internal;
 #[cfg(test)]
+mod key_rotation;
+#[cfg(test)]
 mod keys;
 #[cfg(test)]
 mod leaks;

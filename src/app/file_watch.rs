@@ -1,4 +1,4 @@
-//! Detects changed files.
+//! Detects changed files: certificates, the configuration, the key file.
 //!
 //! Checks files every half second, by the path: this also detects files that an editor or `mv` has replaced, swapped
 //! symbolic links (Kubernetes mounts), and changes on network file systems, which send no notifications
@@ -34,6 +34,7 @@ pub(super) async fn run(reloader: Arc<Reloader>) {
     // Reads all files once at the beginning: they may have changed since the start read them.
     let mut certificates = Watched::unsettled(certificates_of(&reloader));
     let mut configuration = Watched::unsettled(Vec::new());
+    let mut key_file = Watched::unsettled(vec![reloader.built.borrow().settings.store.key_file.clone()]);
     let mut interval = tokio::time::interval(INTERVAL);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -50,6 +51,11 @@ pub(super) async fn run(reloader: Arc<Reloader>) {
         if configuration.has_changed(look(&configuration.files).await) && watches {
             // A failure was logged.
             let _ = reloader.reload_file(FILE_CHANGED, Extent::Whole).await;
+        }
+        if key_file.has_changed(look(&key_file.files).await) {
+            let services = reloader.builder.services.clone();
+            // Fails only if it panics.
+            let _ = tokio::task::spawn_blocking(move || services.refresh_key()).await;
         }
         let files = certificates_of(&reloader);
         if files != certificates.files {

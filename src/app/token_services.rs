@@ -114,6 +114,13 @@ impl TokenServices {
         self.shared.as_ref().map(|shared| shared.place())
     }
 
+    /// Reads the key file again for the shared cache. The store does it when it needs a key.
+    pub(super) fn refresh_key(&self) {
+        if let Some(Err(error)) = self.shared.as_ref().map(|shared| shared.refresh_key()) {
+            tracing::error!(code = "key_file_unreadable", "{error}; the keys that were read before stay in use");
+        }
+    }
+
     /// Reports the state of the store, the shared cache and the push feeds.
     pub(super) fn tell(&self, status: &mut Status, now: Timestamp) {
         let store = &mut status.store;

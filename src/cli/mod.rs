@@ -21,6 +21,7 @@ mod import_source;
 mod init;
 mod list;
 mod live;
+mod rotate_key;
 mod runtime;
 mod serve;
 mod show;
@@ -58,6 +59,7 @@ pub fn run() -> ExitCode {
         Command::Migrate { new_key, dry_run, yes, json } => {
             store::migrate(&cli.config, &store::Wish { new_key, dry_run, yes }, json)
         }
+        Command::RotateKey { only_add, json } => rotate_key::run(&cli.config, only_add, json),
         Command::Backup { file, json } => backup::back_up(&cli.config, &file, json),
         Command::Restore { file, json } => backup::restore(&cli.config, &file, json),
         Command::Init(args) => init::run(&cli.config, args),

@@ -241,6 +241,11 @@ impl Gateway {
         self.running.address(name)
     }
 
+    /// The settings in use.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.running.settings()
+    }
+
     /// The metrics page.
     pub fn metrics(&self) -> String {
         self.running.metrics()

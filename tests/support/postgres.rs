@@ -128,6 +128,12 @@ impl Postgres {
         url(&format!("postgres:///{database}?host={}&port={}&user=postgres", self.folder.path().display(), self.port()))
     }
 
+    /// The same as the text in a configuration file.
+    pub fn text(&self, database: &str) -> String {
+        let folder = self.folder.path().display();
+        format!("postgres:///{database}?host={folder}&port={}&user=postgres", self.port())
+    }
+
     /// The URL for the user with this password; `None`: the right one.
     pub fn guarded_url(&self, database: &str, password: Option<&str>) -> StoreUrl {
         let socket = self.folder.path().display().to_string().replace('/', "%2F");

@@ -120,12 +120,17 @@ pub(super) fn seal(
     Ok([format!("e{}:", began.0).as_bytes(), &[VERSION], nonce.as_ref().as_slice(), &body].concat())
 }
 
-/// Opens the value under `digest`.
-pub(super) fn open(key: &RandomizedNonceKey, value: Vec<u8>, digest: TokenDigest) -> Opened {
+/// Opens the value under `digest` with one of these keys, the newest one first.
+pub(super) fn open(keys: &[RandomizedNonceKey], value: Vec<u8>, digest: TokenDigest) -> Opened {
     if value.first() == Some(&b'h') {
         return Opened::Hold;
     }
-    open_entry(key, value, digest).map_or(Opened::Bad, |entry| Opened::Entry(Box::new(entry)))
+    let Some((newest, former)) = keys.split_last() else { return Opened::Bad };
+    // A copy only while the key is replaced: opening overwrites the value.
+    let copy = (!former.is_empty()).then(|| value.clone());
+    let opened = open_entry(newest, value, digest);
+    let opened = opened.or_else(|| former.iter().find_map(|key| open_entry(key, copy.clone()?, digest)));
+    opened.map_or(Opened::Bad, |entry| Opened::Entry(Box::new(entry)))
 }
 
 fn open_entry(key: &RandomizedNonceKey, mut value: Vec<u8>, digest: TokenDigest) -> Option<Entry> {
@@ -195,14 +200,14 @@ mod tests {
         for shown in ["alice", "sales", "read", "1001"] {
             assert!(!sealed.windows(shown.len()).any(|part| part == shown.as_bytes()), "{shown}");
         }
-        let Opened::Entry(entry) = open(&key, sealed, record.digest) else { panic!("does not open") };
+        let Opened::Entry(entry) = open(&[self::key(1)], sealed, record.digest) else { panic!("does not open") };
         assert_eq!((entry.began, entry.kept), (ServerTime(99), Timestamp::from_micros(3)));
         assert_eq!(entry.record, record);
         let session = TokenRecord { method: AuthMethod::Session, ..record.clone() };
         let nowhere = Restrictions { disabled: true, read_only: false, networks: Some(Networks::of([])) };
         for other in [session, TokenRecord { restrictions: nowhere, ..record.clone() }] {
             let sealed = seal(&key, &other, ServerTime(99), Timestamp::from_micros(3)).unwrap();
-            let Opened::Entry(entry) = open(&key, sealed, other.digest) else { panic!("does not open") };
+            let Opened::Entry(entry) = open(&[self::key(1)], sealed, other.digest) else { panic!("does not open") };
             assert_eq!(entry.record, other);
         }
     }
@@ -222,7 +227,10 @@ mod tests {
     fn a_forged_truncated_moved_or_redated_entry_does_not_open() {
         let (key, record) = (key(1), record());
         let sealed = seal(&key, &record, ServerTime(99), Timestamp::from_micros(3)).unwrap();
-        let opens = |key: &_, value: &[u8], digest| matches!(open(key, value.to_vec(), digest), Opened::Entry(_));
+        let opens = |key: &RandomizedNonceKey, value: &[u8], digest| {
+            let keys = std::slice::from_ref(key);
+            matches!(open(keys, value.to_vec(), digest), Opened::Entry(_))
+        };
         assert!(opens(&key, &sealed, record.digest));
         assert!(!opens(&self::key(2), &sealed, record.digest), "another key file");
         assert!(!opens(&key, &sealed, TokenDigest::of(b"another")), "moved");
@@ -235,8 +243,19 @@ mod tests {
         let dated = [b"e100".as_slice(), &sealed[3..]].concat();
         assert!(!opens(&key, &dated, record.digest), "another date");
         for rubbish in [b"".as_slice(), b"x", b"e", b"e:", b"e1:", b"e1:\x01", b"\xff\xff"] {
-            assert!(matches!(open(&key, rubbish.to_vec(), record.digest), Opened::Bad), "{rubbish:?}");
+            assert!(matches!(open(&[self::key(1)], rubbish.to_vec(), record.digest), Opened::Bad), "{rubbish:?}");
         }
-        assert!(matches!(open(&key, b"h12".to_vec(), record.digest), Opened::Hold));
+        assert!(matches!(open(&[self::key(1)], b"h12".to_vec(), record.digest), Opened::Hold));
+    }
+
+    #[test]
+    fn entries_of_either_key_open_while_the_key_is_replaced() {
+        let record = record();
+        for number in [1, 2] {
+            let sealed = seal(&key(number), &record, ServerTime(99), Timestamp::from_micros(3)).unwrap();
+            assert!(matches!(open(&[key(1), key(2)], sealed.clone(), record.digest), Opened::Entry(_)), "{number}");
+            assert!(matches!(open(&[key(3), key(4)], sealed.clone(), record.digest), Opened::Bad), "{number}");
+            assert!(matches!(open(&[], sealed, record.digest), Opened::Bad));
+        }
     }
 }

@@ -28,7 +28,7 @@ use tokio::sync::Notify;
 use crate::clock::Clock;
 use crate::config::settings::RedisCache;
 use crate::limits::LogLimiter;
-use crate::store::{Cursor, SharedCacheKey, TokenEvent, TokenFeed};
+use crate::store::{Cursor, KeyFileError, SharedCacheKey, TokenEvent, TokenFeed};
 use crate::token::{TokenDigest, TokenRecord};
 use entry::{Entry, Opened};
 use fence::Fences;
@@ -124,6 +124,14 @@ impl SharedCache {
         })
     }
 
+    /// Reads the key file again if it has changed.
+    ///
+    /// # Errors
+    /// [`KeyFileError`]; the keys stay.
+    pub fn refresh_key(&self) -> Result<(), KeyFileError> {
+        self.key.refresh()
+    }
+
     /// Looks a token up: one round trip, never longer than `timeout`.
     pub async fn look(&self, digest: TokenDigest) -> Looked {
         let answer = self.link.ask(&self.scripts.look(digest), self.timeout).await;
@@ -135,7 +143,7 @@ impl SharedCache {
                 return Looked::Away;
             }
         };
-        let counter = match there.map(|value| entry::open(self.key.expose(), value, digest)) {
+        let counter = match there.map(|value| entry::open(&self.key.expose(), value, digest)) {
             Some(Opened::Entry(entry)) if self.believes(digest, &entry, now) => {
                 self.counters.hits.fetch_add(1, Ordering::Relaxed);
                 return Looked::Found(entry.record);
@@ -158,7 +166,9 @@ impl SharedCache {
         if record.digest != digest || !self.fences().allows(digest, began) {
             return;
         }
-        let Ok(value) = entry::seal(self.key.expose(), record, began, self.clock.now()) else { return };
+        let keys = self.key.expose();
+        let sealed = keys.last().map(|key| entry::seal(key, record, began, self.clock.now()));
+        let Some(Ok(value)) = sealed else { return };
         let ttl = u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX);
         let call = self.scripts.keep(digest, began, &value, ttl);
         if let Err(failure) = self.link.ask(&call, self.timeout).await {

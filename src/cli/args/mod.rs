@@ -103,6 +103,15 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Replace the key of the store's key file while gateways run; continues where it was interrupted
+    RotateKey {
+        /// Only add the new key to the file, to copy the file to gateways on other machines first
+        #[arg(long)]
+        only_add: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Copy the SQLite store to a new file and check the copy; gateways can go on running
     Backup {
         /// The new file

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 
 use super::checks::{check_order, check_terms};
 use super::rows::TokenRow;
+use super::schema::check_value;
 use super::{Change, Database, SqlStore, Statement, detail, row};
 use crate::clock::Timestamp;
 use crate::store::error::broken;
@@ -305,7 +306,9 @@ impl<D: Database> SqlStore<D> {
         check_owner(change, owner).await?;
         let Draft { key, kind, name, scopes, expires } = draft;
         let sealed = if kind == TokenKind::Login && self.tokens.recoverable {
-            Some(self.sealer.seal(&key, owner).map_err(broken)?)
+            // In this transaction: the key may be replaced at the same time.
+            let check = check_value(change).await?.unwrap_or_default();
+            Some(self.sealer.seal(&check, &key, owner).map_err(broken)?)
         } else {
             None
         };

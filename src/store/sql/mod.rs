@@ -16,6 +16,7 @@ mod detail;
 mod directory;
 mod draft;
 mod find;
+mod key_rotation;
 mod ledger;
 mod origins;
 mod read;
@@ -46,6 +47,7 @@ use crate::store::{Actor, OpenError, StoreError};
 use crate::token::{TokenFormat, TokenKey};
 
 pub(super) use self::database::{Change, Database};
+pub(super) use self::key_rotation::{fits, reseal, switch};
 pub(super) use self::read::{Read, parted};
 pub(super) use self::schema::{LostKey, apply, described, is_prepared, migrations, pending, prepare};
 pub(super) use self::statement::{Argument, Row, Statement, row};

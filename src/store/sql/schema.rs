@@ -14,7 +14,7 @@ use crate::store::seal::Sealer;
 use crate::store::{Migration, OpenError, StoreError};
 
 /// The name in the table `meta` of the value that identifies the store's key file.
-const CHECK_VALUE: &str = "key_file_check";
+pub(super) const CHECK_VALUE: &str = "key_file_check";
 
 /// What to do about a lost key file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,7 +145,7 @@ async fn fit_key<D: Database>(
             KeyFile::make(key_file)?
         }
     };
-    let sealer = Sealer::new(&keys)?;
+    let sealer = Sealer::new(key_file, &keys)?;
     match check {
         Some(value) if sealer.made(&value) => {}
         Some(_) => return Err(OpenError::WrongKey { key_file: key_file.to_owned(), store: database.place() }),
@@ -154,7 +154,8 @@ async fn fit_key<D: Database>(
     Ok(sealer)
 }
 
-async fn check_value<C: Change>(change: &mut C) -> Result<Option<Vec<u8>>, StoreError> {
+/// The value by which the store recognises its key file.
+pub(super) async fn check_value<C: Change>(change: &mut C) -> Result<Option<Vec<u8>>, StoreError> {
     let statement = Statement::new("SELECT value FROM meta WHERE name = $1").bind(CHECK_VALUE);
     let row: Option<(Vec<u8>,)> = change.row(statement).await?;
     Ok(row.map(|(value,)| value))

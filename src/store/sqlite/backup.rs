@@ -180,7 +180,7 @@ async fn check(copy: &Path, shown: &Path, key_file: &Path) -> Result<Backup, Bac
     let (users, tokens): (i64, i64) = counts.fetch_one(&mut connection).await.map_err(unreadable())?;
     let value = sqlx::query_scalar("SELECT value FROM meta WHERE name = 'key_file_check'");
     let value: Option<Vec<u8>> = value.fetch_optional(&mut connection).await.map_err(unreadable())?;
-    let sealer = KeyFile::read(key_file)?.map(|keys| Sealer::new(&keys)).transpose()?;
+    let sealer = KeyFile::read(key_file)?.map(|keys| Sealer::new(key_file, &keys)).transpose()?;
     let metadata = fs::metadata(copy);
     let metadata =
         metadata.map_err(|source| BackupError::File { path: shown.to_owned(), what: "cannot be read", source })?;

@@ -1,0 +1,49 @@
+//! `tokengate rotate-key`.
+
+use std::io::IsTerminal;
+use std::path::Path;
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::{check, runtime, show};
+use crate::store::{self, Progress, Steps};
+
+/// Values after which progress is shown, unless it is shown on a terminal.
+const REPORTED: u64 = 10_000;
+
+/// Replaces the key of the store's key file, or only adds the new one to it.
+pub fn run(config: &Path, only_add: bool, json: bool) -> Result<()> {
+    let settings = check::settings(config)?.store;
+    let key_file = settings.key_file.display().to_string();
+    let is_terminal = std::io::stderr().is_terminal();
+    let mut told = 0;
+    let report = |progress: Progress| {
+        if is_terminal || progress.looked_at >= told + REPORTED {
+            told = progress.looked_at;
+            show::note(format_args!("{} of {} keys", progress.looked_at, progress.total));
+        }
+    };
+    let steps = if only_add { Steps::AddKey } else { Steps::All };
+    let done = runtime::for_command()?.block_on(store::rotate_key(&settings, steps, report))?;
+    let Some(Progress { renewed, unreadable, total, .. }) = done else {
+        if json {
+            return show::json(&json!({ "key_file": key_file, "finished": false }));
+        }
+        show::line(format!("{key_file} has the old key and a new one."))?;
+        return show::line("Copy it to all gateways, then run this command without --only-add.");
+    };
+    if json {
+        let shown = json!({
+            "key_file": key_file, "finished": true, "total": total, "encrypted": renewed, "unreadable": unreadable,
+        });
+        return show::json(&shown);
+    }
+    show::line(format!("{key_file} has the new key only; {renewed} of {total} login tokens were encrypted again."))?;
+    if unreadable > 0 {
+        show::note(format_args!(
+            "warning: {unreadable} could not be decrypted, and could not be before. They stay valid; a reset replaces them"
+        ));
+    }
+    show::line("Backups from before need the old key: keep it with them, or make a new backup.")
+}
