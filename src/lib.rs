@@ -10,8 +10,9 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | base, independent of tokens | [`units`], [`clock`], [`limits`], [`secret_file`], [`tls`], [`telemetry`] |
+//! | base, independent of tokens | [`units`], [`clock`], [`limits`], [`secret_file`], [`tls`], [`https`], [`telemetry`] |
 //! | common types and settings | [`token`], [`identity`], [`config`] |
+//! | certificates from a CA | [`acme`] |
 //! | users and tokens | [`store`], [`cache`] |
 //! | decisions, without sockets | [`route`], [`auth`], [`rates`] |
 //! | logins | [`login`] |
@@ -29,11 +30,14 @@ pub mod clock;
 pub mod limits;
 pub mod secret_file;
 pub mod tls;
+pub mod https;
 pub mod telemetry;
 
 pub mod token;
 pub mod identity;
 pub mod config;
+
+pub mod acme;
 
 pub mod store;
 pub mod cache;

@@ -3,6 +3,7 @@
 mod effective;
 mod include;
 mod refused;
+mod refused_acme;
 mod refused_admin;
 mod refused_keys;
 mod refused_login;

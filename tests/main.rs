@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod access_log;
 #[cfg(test)]
+mod acme;
+#[cfg(test)]
 mod admin;
 #[cfg(test)]
 mod answers;

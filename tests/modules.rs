@@ -7,14 +7,15 @@ use std::fs;
 use std::path::Path;
 
 /// Crates that only some files may use, and these files.
-const CONFINED: [(&str, &[&str]); 7] = [
-    ("hyper", &["admin/server.rs", "demo/live.rs"]),
-    ("hyper_util", &["admin/server.rs", "demo/live.rs"]),
+const CONFINED: [(&str, &[&str]); 8] = [
+    ("hyper", &["admin/server.rs", "demo/live.rs", "https.rs"]),
+    ("hyper_util", &["admin/server.rs", "demo/live.rs", "https.rs"]),
     ("h2", &["client/", "upstream/", "listener/"]),
     ("axum", &["admin/", "demo/"]),
     ("sqlx", &["store/", "demo/"]),
     ("redis", &["cache/shared/"]),
-    ("rustls", &["tls/", "listener/tls.rs", "upstream/tls.rs", "upstream/stream.rs"]),
+    ("instant_acme", &["acme/"]),
+    ("rustls", &["tls/", "https.rs", "listener/tls.rs", "upstream/tls.rs", "upstream/stream.rs"]),
 ];
 
 /// Code without I/O and clock: its result depends only on its arguments.

@@ -189,6 +189,7 @@ impl Changes {
         };
         let parts = [
             ("admin.certificate", admin(before) != admin(after)),
+            ("[acme]", before.acme != after.acme),
             ("[identity]", before.identity != after.identity),
             ("[login]", before.login != after.login),
             ("tokens.schemes", before.tokens.schemes != after.tokens.schemes),

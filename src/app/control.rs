@@ -105,7 +105,9 @@ impl Control {
     async fn status(&self) -> Value {
         let stopping = self.hand_over.reloader.state.lock().await.is_stopping;
         let report = self.report.borrow().clone();
-        let endpoints = monitor::endpoint_states(&self.hand_over.reloader.built.borrow());
+        let (built, builder) = (self.hand_over.reloader.built.borrow().clone(), &self.hand_over.reloader.builder);
+        let endpoints = monitor::endpoint_states(&built);
+        let certificates = monitor::certificates(&built.settings, &builder.services.counts, builder.clock.now());
         json!({
             "ok": true,
             "version": env!("CARGO_PKG_VERSION"),
@@ -114,6 +116,7 @@ impl Control {
             "predecessor": *self.predecessor.borrow(),
             "reload": report,
             "endpoints": endpoints,
+            "certificates": certificates,
         })
     }
 }

@@ -11,11 +11,12 @@ use tokio_rustls::TlsAcceptor;
 use super::StartError;
 use super::file_tests;
 use super::token_services::TokenServices;
+use crate::acme::Challenges;
 use crate::auth::{CredentialRules, Refused};
 use crate::client::{self, ListenerPolicy, PlaintextAnswer};
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::config::settings::{self, ExposedToken, ListenerRole, Plaintext, TlsListener};
+use crate::config::settings::{self, Acme, AcmeChallenge, ExposedToken, ListenerRole, Plaintext, TlsListener};
 use crate::gateway::fields::FieldPolicy;
 use crate::gateway::{
     Forms, Generation, ListenerTls, LoginEndpoint, Member, PagesEndpoint, ServedListener, UpstreamSpec,
@@ -36,6 +37,8 @@ pub(super) struct Builder {
     pub ticketer: tls::Ticketer,
     /// Resolves the names of endpoints.
     pub resolver: Resolver,
+    /// The answers to challenges of a CA.
+    pub challenges: Arc<Challenges>,
 }
 
 /// A generation, and the state that the next one may reuse.
@@ -68,7 +71,7 @@ impl Builder {
         {
             return Err(StartError::NoSessions(none.clone()));
         }
-        let rules = Rules::build(&settings, addresses, &self.ticketer)?;
+        let rules = Rules::build(&settings, addresses, &self.ticketer, &self.challenges)?;
         file_tests::run(&settings)?;
         let same = |is_same: fn(&Settings, &Settings) -> bool| before.filter(|old| is_same(&old.settings, &settings));
         let refused = match same(|a, b| a.limits.wrong_keys == b.limits.wrong_keys) {
@@ -116,7 +119,7 @@ impl Builder {
         let certificates = vec![admin.certificate];
         let listener =
             TlsListener { certificates, http1, http2, tls12, hsts: None, exposed_token: ExposedToken::Ignore };
-        let config = tls::config(&listener, &settings.certificates, Arc::clone(&self.ticketer))?;
+        let config = tls::config(&listener, &settings.certificates, Arc::clone(&self.ticketer), None)?;
         Ok(Some(config.into()))
     }
 }
@@ -125,6 +128,7 @@ impl Builder {
 struct Rules {
     listeners: Vec<ServedListener>,
     routes: RouteTable,
+    challenges: Option<Arc<Challenges>>,
 }
 
 /// What a generation uses besides: counts, memory, and the tasks behind handles.
@@ -144,7 +148,7 @@ struct Parts {
 /// [`StartError`], as [`Builder::build`].
 pub(super) fn stand_in(settings: &Settings) -> Result<Generation, StartError> {
     let addresses = settings.listeners.iter().map(|listener| (listener.name.clone(), listener.address)).collect();
-    let rules = Rules::build(settings, &addresses, &tls::ticketer()?)?;
+    let rules = Rules::build(settings, &addresses, &tls::ticketer()?, &Arc::default())?;
     let parts = Parts {
         refused: Refused::new(None),
         issuer: settings.login.as_ref().map(|_| IssuerHandle::nowhere()),
@@ -161,9 +165,13 @@ impl Rules {
         settings: &Settings,
         addresses: &HashMap<String, SocketAddr>,
         ticketer: &tls::Ticketer,
+        challenges: &Arc<Challenges>,
     ) -> Result<Rules, StartError> {
         let routes = RouteTable::build(settings.routes.clone());
-        Ok(Rules { listeners: Rules::listeners(settings, addresses, ticketer)?, routes })
+        let answered = |acme: &Acme| acme.uses(AcmeChallenge::TlsAlpn).then(|| Arc::clone(challenges));
+        let by_handshake = settings.acme.as_ref().and_then(answered);
+        let listeners = Rules::listeners(settings, addresses, ticketer, by_handshake.as_ref())?;
+        Ok(Rules { listeners, routes, challenges: settings.acme.as_ref().map(|_| Arc::clone(challenges)) })
     }
 
     fn with(self, settings: &Settings, number: u64, parts: Parts) -> Generation {
@@ -182,6 +190,7 @@ impl Rules {
             upstreams,
             limits: Arc::new(settings.limits.clone()),
             timeouts: settings.timeouts,
+            challenges: self.challenges,
         }
     }
 
@@ -189,6 +198,7 @@ impl Rules {
         settings: &Settings,
         addresses: &HashMap<String, SocketAddr>,
         ticketer: &tls::Ticketer,
+        challenges: Option<&Arc<Challenges>>,
     ) -> Result<Vec<ServedListener>, StartError> {
         let https = settings.listeners.iter().find(|listener| matches!(listener.role, ListenerRole::Tls(_)));
         let https_port = https.and_then(|listener| addresses.get(&listener.name)).map_or(443, SocketAddr::port);
@@ -197,7 +207,8 @@ impl Rules {
             let (policy, tls) = match &listener.role {
                 ListenerRole::Internal { .. } => return Ok(None),
                 ListenerRole::Tls(settings_of) => {
-                    let config = tls::config(settings_of, &settings.certificates, Arc::clone(ticketer))?;
+                    let (ticketer, challenges) = (Arc::clone(ticketer), challenges.cloned());
+                    let config = tls::config(settings_of, &settings.certificates, ticketer, challenges)?;
                     let names = Arc::new(tls::names(settings_of, &settings.certificates));
                     let hsts = settings_of.hsts.map(|age| format!("max-age={}", age.as_secs()));
                     let hsts = hsts.and_then(|value| HeaderValue::try_from(value).ok());

@@ -1,7 +1,7 @@
 //! Data of the admin application's monitoring pages: traffic samples and component status.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use http::Method;
 use serde_json::{Value, json};
@@ -12,8 +12,8 @@ use super::sampler::{self, Sampler};
 use super::token_services::TokenServices;
 
 use crate::admin::monitor::status::{
-    CertificateStatus, EndpointState, EndpointStatus, ReloadStatus, RouteStatus, SharedCacheStatus, StoreStatus,
-    UpstreamStatus,
+    AcmeStatus, CertificateStatus, EndpointState, EndpointStatus, ReloadStatus, RouteStatus, SharedCacheStatus,
+    StoreStatus, UpstreamStatus,
 };
 use crate::admin::monitor::{Monitor, Names, ReloadHandle, Status};
 use crate::clock::{Clock, Timestamp};
@@ -22,7 +22,8 @@ use crate::config::settings::{
     Auth, Browser, ForwardAuthorization, HostHeader, HostPattern, Login, PathPattern, Route, StoreUrl,
 };
 use crate::gateway::Member;
-use crate::telemetry::{EndpointGauge, EndpointNumbers, History, Recorder};
+use crate::telemetry::{EndpointGauge, EndpointNumbers, History, ProcessCounters, Recorder};
+use crate::tls::Certificate;
 use crate::token::AuthMethod;
 use crate::units::{ByteSize, HumanDuration};
 use crate::upstream::{EndpointTally, Reachability, Standing};
@@ -88,12 +89,7 @@ fn status(
         max_connections: upstream.settings.max_connections,
         endpoints: upstream.members.iter().map(|member| endpoint_status(&member.spec.title(), &member.tally)).collect(),
     });
-    let certificates = settings.certificates.iter().map(|one| {
-        let addresses = one.addresses.iter().map(ToString::to_string);
-        let hosts: Vec<_> = one.names.iter().cloned().chain(addresses).collect();
-        let end = Timestamp::from_micros(one.not_after.saturating_mul(1_000_000));
-        CertificateStatus::new(&one.name, &hosts, end, now)
-    });
+    let certificates = certificates(settings, &services.counts, now);
     Status {
         version: env!("CARGO_PKG_VERSION"),
         started,
@@ -102,7 +98,7 @@ fn status(
         workers: settings.workers,
         routes: own_routes(settings).chain(settings.routes.iter().map(|route| route_status(route, settings))).collect(),
         upstreams: upstreams.collect(),
-        certificates: certificates.collect(),
+        certificates,
         store: StoreStatus {
             kind: match &settings.store.url {
                 StoreUrl::Sqlite(_) => "SQLite",
@@ -118,6 +114,23 @@ fn status(
         shared_cache: services.shared_place().map(SharedCacheStatus::unused),
         feeds: Vec::new(),
     }
+}
+
+/// The certificates, with what is known about those that a CA issues.
+pub(super) fn certificates(settings: &Settings, counts: &ProcessCounters, now: Timestamp) -> Vec<CertificateStatus> {
+    let states = counts.acme.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let status = |one: &Certificate| {
+        let addresses = one.addresses.iter().map(ToString::to_string);
+        let hosts: Vec<_> = one.names.iter().cloned().chain(addresses).collect();
+        let end = Timestamp::from_micros(one.not_after.saturating_mul(1_000_000));
+        let acme = states.get(&one.name).map(|state| AcmeStatus {
+            waiting: one.is_stand_in(),
+            renewal: state.renewal,
+            failure: state.failure.clone(),
+        });
+        CertificateStatus { acme, ..CertificateStatus::new(&one.name, &hosts, end, now) }
+    };
+    settings.certificates.iter().map(status).collect()
 }
 
 /// Built-in routes of the gateway itself, which precede the configured routes.

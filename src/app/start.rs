@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rand::RngExt;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -33,6 +34,7 @@ use super::sockets::{self, Prepared, Sockets};
 use super::token_services;
 use super::traces::TraceControl;
 use super::worker::{self, Inputs, Order, Phase, Plan, Switch};
+use crate::acme::Keeper;
 use crate::admin::Records;
 use crate::admin::monitor::status::ReloadStatus;
 use crate::admin::monitor::{Asked, ReloadHandle, ReloadRequest, Reloaded};
@@ -110,7 +112,7 @@ pub async fn prepare(settings: Settings, world: World, mut inherited: Inherited)
     let mut control = JoinSet::new();
     let (services, last_uses) = token_services::start(&settings, &store, &clock, &mut control).await?;
     let (ticketer, clock_of_workers) = (tls::ticketer()?, clock.clone());
-    let builder = Builder { store, clock, services: services.clone(), ticketer, resolver };
+    let builder = Builder { store, clock, services: services.clone(), ticketer, resolver, challenges: Arc::default() };
     let admin = builder.admin_tls(&settings)?.map(|acceptor| watch::channel(acceptor).0);
     let built = Arc::new(builder.build(settings, None, &prepared.addresses).await?);
     let settings = Arc::clone(&built.settings);
@@ -220,6 +222,14 @@ impl Ready {
         control.spawn(tell_turned_away(Arc::clone(&services.counts.turned_away)));
         control.spawn(resolve::run(reloader.built.subscribe(), reloader.builder.resolver.clone()));
         control.spawn(health_checks::run(reloader.built.subscribe()));
+        let keeper = Keeper::new(
+            clock.clone(),
+            Arc::clone(&reloader.builder.challenges),
+            Arc::clone(&services.counts),
+            random(),
+        );
+        let in_use = reloader.built.subscribe();
+        control.spawn(keeper.run(move || Arc::clone(&in_use.borrow().settings)));
         let (reloads, asked) = ReloadHandle::new();
         let (mut admin, mut sampler) = (None, None);
         let admin_address = self.admin_socket.as_ref().and_then(|socket| socket.local_addr().ok());
@@ -309,6 +319,12 @@ async fn tell_turned_away(turned_away: Arc<TurnedAway>) {
             tracing::warn!(limit, count, "a limit turned connections away");
         }
     }
+}
+
+/// Randomness for the times of renewals.
+#[expect(clippy::disallowed_methods, reason = "drawn once, at the top")]
+fn random() -> StdRng {
+    StdRng::from_rng(&mut rand::rng())
 }
 
 /// Prefix that distinguishes request ids of this process from those of other processes.

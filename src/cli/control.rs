@@ -121,6 +121,8 @@ pub fn status(target: &Target<'_>, json: bool) -> Result<()> {
         show::line(format!("process {predecessor}, which served before, finishes what is running there"))?;
     }
     show::line(format!("configuration {} since {}", text(&reload("generation")), text(&reload("loaded"))))?;
+    let certificates = answer.get("certificates").and_then(Value::as_array);
+    certificates.into_iter().flatten().try_for_each(certificate)?;
     let endpoints = answer.get("endpoints").and_then(Value::as_array);
     for one in endpoints.into_iter().flatten() {
         let part = |key: &str| one.get(key).map(text).unwrap_or_default();
@@ -138,6 +140,21 @@ pub fn status(target: &Target<'_>, json: bool) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Prints the state of a certificate.
+fn certificate(one: &Value) -> Result<()> {
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (name, end) = (text(one.get("name")), text(one.get("not_after")));
+    let acme = one.get("acme").filter(|acme| !acme.is_null());
+    let Some(acme) = acme else { return show::line(format!("certificate {name}: expires {end}")) };
+    let failure = text(acme.get("failure"));
+    if acme.get("waiting") == Some(&Value::Bool(true)) {
+        show::line(format!("certificate {name}: not issued yet, a self-signed one stands in"))?;
+    } else {
+        show::line(format!("certificate {name}: expires {end}, to be renewed {}", text(acme.get("renewal"))))?;
+    }
+    if failure.is_empty() { Ok(()) } else { show::line(format!("  the last attempt failed: {failure}")) }
 }
 
 fn ask(target: &Target<'_>, command: &str) -> Result<Value> {

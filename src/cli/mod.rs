@@ -3,6 +3,7 @@
 //! [`run`] parses the arguments, runs one command and returns the exit code: 0 success, 1 failure (reason on standard
 //! error), 2 bad usage. Each group of commands has its own file; all use the store's public functions.
 
+mod acme;
 mod args;
 mod audit;
 mod backup;
@@ -65,6 +66,7 @@ pub fn run() -> ExitCode {
         Command::Init(args) => init::run(&cli.config, args),
         Command::Health { live, json } => health::run(&cli.config, live, json),
         Command::Cert(args) => cert::run(&args),
+        Command::Acme(command) => acme::run(&cli.config, command),
         Command::Demo(args) => demo::run(&args),
         Command::User(command) => user::run(&cli.config, command),
         Command::Token(command) => token::run(&cli.config, command),

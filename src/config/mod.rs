@@ -4,6 +4,7 @@
 //! reads all its keys and applies the defaults (`reader`, `value`) → [`Settings`]. Only this module reads configuration text.
 
 mod access;
+mod acme;
 mod admin;
 mod certificates;
 mod cors;
@@ -173,7 +174,8 @@ fn read(root: &Table<'_>) -> Settings {
     root.key("include").only_if(false).parse_list(|text| Ok(text.to_owned()));
     let workers = lifecycle::read_workers(root);
     let (defaults, mut timeouts) = defaults::read(root);
-    let certificates = certificates::read(root);
+    let mut acme = acme::read(root);
+    let certificates = certificates::read(root, &mut acme);
     let upstreams = upstreams::read(root, &defaults);
     let certificate_names = Names::of("certificates", "certificate", &certificates);
     let upstream_names = Names::of("upstreams", "upstream", &upstreams);
@@ -186,6 +188,7 @@ fn read(root: &Table<'_>) -> Settings {
     let routes = routes::read(root, &names, &defaults, &route_identity);
     let (login, hashing) = login::read(root, &routes, &defaults);
     let listeners = listeners::read(root, &certificate_names);
+    acme::check(root, acme.as_ref(), &listeners);
     let store = settings::Store { hashing, ..store::read(root) };
     let (grace, shutdown_delay) = lifecycle::read_shutdown(root);
     let upstreams = values(upstreams);
@@ -196,6 +199,7 @@ fn read(root: &Table<'_>) -> Settings {
         admin: admin::read(root, &certificate_names, &listeners, &store.url),
         listeners,
         certificates: values(certificates),
+        acme,
         store,
         memory,
         redis,

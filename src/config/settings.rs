@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use super::access::{Admission, Auth, MethodScopes};
+pub use super::acme::{Acme, AcmeCertificate, AcmeChallenge, ExternalAccount};
 pub use super::admin::Admin;
 pub use super::cors::{Cors, CorsOrigins};
 pub use super::defaults::ConnectionTimeouts;
@@ -54,6 +55,8 @@ pub struct Settings {
     pub listeners: Vec<Listener>,
     /// Certificates, ordered by name.
     pub certificates: Vec<Certificate>,
+    /// The CA that issues some of them; `None`: not configured.
+    pub acme: Option<Acme>,
     /// The store of users and tokens.
     pub store: Store,
     /// The token cache of each process.

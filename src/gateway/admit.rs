@@ -6,7 +6,7 @@ use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 use http::{Method, request};
 
 use super::{Gateway, Refusal};
-use crate::client::{ClientConnection, HeadFault, PlaintextAnswer};
+use crate::client::{ClientConnection, HeadFault, PlaintextAnswer, framing};
 use crate::config::settings;
 use crate::route::Target;
 
@@ -39,6 +39,17 @@ impl Gateway {
             }
             PlaintextAnswer::Redirect(_) | PlaintextAnswer::Refuse => Err(Refusal::Plaintext),
         }
+    }
+
+    /// The answer to the challenge of a CA, which asks for it without TLS; `None`: the request does not ask for one.
+    pub(super) fn proof(&self, head: &request::Parts, client: &ClientConnection) -> Option<String> {
+        let answer = self.generation.policy(client).plaintext.as_ref()?.answer;
+        let is_sound = head.extensions.get::<HeadFault>().is_none()
+            && framing::check(head, self.generation.limits.header_count).is_ok();
+        if !is_sound || answer == PlaintextAnswer::WrongPort || !matches!(head.method, Method::GET | Method::HEAD) {
+            return None;
+        }
+        self.generation.challenges.as_ref()?.at_path(head.uri.path())
     }
 
     fn report_exposed(&self, head: &request::Parts, from: IpAddr, then: settings::ExposedToken) {

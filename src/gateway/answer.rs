@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::ALLOW;
+use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, request};
 
 use super::decision::{Decision, Forwarding};
@@ -24,6 +24,7 @@ impl Gateway {
     ) -> Result<Response<Body>, Refusal> {
         let forwarding = match self.decide(&head, body.declared_length(), exchange).await? {
             Decision::DescribeServer => return Ok(describe_server(exchange)),
+            Decision::Prove(answer) => return Ok(prove(answer, exchange)),
             Decision::Permit(permission) => return Ok(permit(permission, exchange)),
             Decision::LogIn(login) => return Box::pin(self.log_in(login, &head, body, exchange)).await,
             Decision::Show(endpoint, page, target) => {
@@ -71,6 +72,14 @@ fn permit(permission: HeaderMap, exchange: &mut Exchange) -> Response<Body> {
     for (name, value) in &permission {
         response.headers_mut().append(name, value.clone());
     }
+    response
+}
+
+/// The response to the challenge of a CA (RFC 8555 §8.3).
+fn prove(answer: String, exchange: &mut Exchange) -> Response<Body> {
+    exchange.ends(Outcome::Answered, StatusCode::OK);
+    let mut response = reply::text(StatusCode::OK, answer, exchange);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     response
 }
 

@@ -28,6 +28,8 @@ use crate::upstream::BodyFault;
 pub(super) enum Decision<'g, 'r> {
     /// `OPTIONS *`: the gateway says what it can do.
     DescribeServer,
+    /// A CA asks for the answer to its challenge: this one.
+    Prove(String),
     /// It is a login.
     LogIn(&'g LoginEndpoint),
     /// It is for a page of the gateway. Boxed, so that other requests do not move its target.
@@ -61,7 +63,9 @@ impl Gateway {
         length: Option<u64>,
         exchange: &mut Exchange,
     ) -> Result<Decision<'g, 'r>, Refusal> {
-        self.admit(head, exchange.client())?; // 400 · 403 · 308
+        if let Err(refusal) = self.admit(head, exchange.client()) {
+            return self.proof(head, exchange.client()).map(Decision::Prove).ok_or(refusal); // 400 · 403 · 308
+        }
         framing::check(head, self.generation.limits.header_count)?; // 400 · 417 · 431
         exchange.bad_forwarded().map_or(Ok(()), |bad| Err(Refusal::Forwarded(bad)))?; // 400
         if Target::is_server_wide(head, exchange.peer())? {

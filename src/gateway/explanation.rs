@@ -134,7 +134,13 @@ impl Gateway {
         };
         let forwarding = match decision {
             Ok(Decision::Forward(forwarding)) => Ok(Some(forwarding)),
-            Ok(Decision::LogIn(_) | Decision::Show(..) | Decision::DescribeServer | Decision::Permit(_)) => Ok(None),
+            Ok(
+                Decision::LogIn(_)
+                | Decision::Show(..)
+                | Decision::DescribeServer
+                | Decision::Prove(_)
+                | Decision::Permit(_),
+            ) => Ok(None),
             Err(refusal) => Err(refusal),
         };
         let end = match forwarding {

@@ -13,6 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use super::fields::FieldPolicy;
 use super::handle::{RouteHandle, UpstreamHandle};
 use super::{Callers, DateHeader, Forms, LoginEndpoint, PagesEndpoint, Timers};
+use crate::acme::Challenges;
 use crate::auth::{Authenticator, CredentialRules};
 use crate::cache::ExposedTokens;
 use crate::client::{ClientConnection, ListenerPolicy};
@@ -51,6 +52,8 @@ pub struct Generation {
     pub limits: Arc<Limits>,
     /// Timeouts that hold before a route is known.
     pub timeouts: ConnectionTimeouts,
+    /// The answers that a CA may ask for; `None`: no CA issues certificates.
+    pub challenges: Option<Arc<Challenges>>,
 }
 
 /// A listener for clients.

@@ -27,6 +27,7 @@ use crate::gateway::{Current, Generation, ListenerTls};
 use crate::limits::{Client, Place};
 use crate::route::Peer;
 use crate::telemetry::Recorder;
+use crate::tls::ACME_PROTOCOL;
 
 /// Pause of the accept loop when the process has run out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
@@ -176,6 +177,10 @@ impl Accept {
             return None;
         }
         let (_, session) = stream.get_ref();
+        // The handshake was the whole answer to a CA. No requests follow.
+        if session.alpn_protocol() == Some(ACME_PROTOCOL) {
+            return None;
+        }
         let peer = Peer::tls(address, local, session.server_name(), names);
         let pulse = self.open_connections.enter(&self.listener);
         let client = ClientConnection::new(peer, pulse, Some(Arc::clone(&self.listener)), policy);

@@ -12,9 +12,10 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, Resol
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 
+use crate::acme::Challenges;
 use crate::config::settings::TlsListener;
 use crate::route::ServerNames;
-use crate::tls::Certificate;
+use crate::tls::{ACME_PROTOCOL, Certificate};
 
 /// The error of setting up TLS.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +39,7 @@ pub fn ticketer() -> Result<Ticketer, TlsError> {
     Ok(aws_lc_rs::Ticketer::new()?)
 }
 
-/// The configuration of one listener.
+/// The configuration of one listener. `challenges`: those of a CA that it answers, with handshakes of their own protocol.
 ///
 /// # Errors
 /// If the provider does not support a protocol version; ours supports all.
@@ -46,13 +47,16 @@ pub fn config(
     listener: &TlsListener,
     certificates: &[Certificate],
     ticketer: Ticketer,
+    challenges: Option<Arc<Challenges>>,
 ) -> Result<Arc<ServerConfig>, TlsError> {
     let versions: &[_] = if listener.tls12 { &[&TLS13, &TLS12] } else { &[&TLS13] };
     let keys = listener.certificates.iter().filter_map(|index| certificates.get(*index));
     let chooser = Chooser {
         names: names(listener, certificates),
         keys: keys.map(|certificate| Arc::clone(&certificate.key)).collect(),
+        challenges,
     };
+    let answers_challenges = chooser.challenges.is_some();
     let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
         .with_protocol_versions(versions)?
         .with_no_client_auth()
@@ -64,7 +68,8 @@ pub fn config(
     config.max_early_data_size = 0;
     // The order of cipher suites is ours, see `provider`.
     config.ignore_client_order = true;
-    let offered = [(listener.http2, &b"h2"[..]), (listener.http1, b"http/1.1")];
+    // The last one: a client that also offers HTTP gets HTTP.
+    let offered = [(listener.http2, &b"h2"[..]), (listener.http1, b"http/1.1"), (answers_challenges, ACME_PROTOCOL)];
     config.alpn_protocols = offered.iter().filter(|(on, _)| *on).map(|(_, name)| name.to_vec()).collect();
     Ok(Arc::new(config))
 }
@@ -82,10 +87,16 @@ fn provider() -> CryptoProvider {
 struct Chooser {
     names: ServerNames,
     keys: Vec<Arc<CertifiedKey>>,
+    challenges: Option<Arc<Challenges>>,
 }
 
 impl ResolvesServerCert for Chooser {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        if let Some(challenges) = &self.challenges
+            && is_challenge(&hello)
+        {
+            return challenges.for_name(hello.server_name()?).map(|certificate| certificate.key());
+        }
         let schemes = hello.signature_schemes();
         let keys = |place: usize| self.keys.get(place);
         let fits = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(schemes).is_some();
@@ -97,6 +108,11 @@ impl ResolvesServerCert for Chooser {
         };
         Some(Arc::clone(chosen))
     }
+}
+
+/// Whether a CA asks for the answer to its challenge: it offers this protocol and no other (RFC 8737 §3).
+fn is_challenge(hello: &ClientHello<'_>) -> bool {
+    hello.alpn().is_some_and(|mut offered| offered.next() == Some(ACME_PROTOCOL) && offered.next().is_none())
 }
 
 impl fmt::Debug for Chooser {

@@ -73,6 +73,7 @@ fn write_page(page: &mut String, recorders: &[Arc<Recorder>], counters: &Process
     }
     write_rates(page, counters)?;
     write_certificates(page, counters)?;
+    write_acme(page, counters)?;
     write_endpoints(page, counters)?;
     write_process(page, recorders)
 }
@@ -109,6 +110,26 @@ fn write_certificates(page: &mut String, counters: &ProcessCounters) -> fmt::Res
     for certificate in &certificates {
         let is_current = u8::from(certificate.is_current);
         writeln!(page, "{name}{{certificate=\"{}\"}} {is_current}", Label(&certificate.name))?;
+    }
+    Ok(())
+}
+
+fn write_acme(page: &mut String, counters: &ProcessCounters) -> fmt::Result {
+    let states = counters.acme.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    family(page, "tokengate_acme_issued_total", "counter", "Certificates that the CA has issued.")?;
+    for (name, state) in &states {
+        writeln!(page, "tokengate_acme_issued_total{{certificate=\"{}\"}} {}", Label(name), state.issued)?;
+    }
+    family(page, "tokengate_acme_failures_total", "counter", "Attempts that gave no certificate.")?;
+    for (name, state) in &states {
+        writeln!(page, "tokengate_acme_failures_total{{certificate=\"{}\"}} {}", Label(name), state.failures)?;
+    }
+    let renewal = "tokengate_acme_renewal_timestamp_seconds";
+    family(page, renewal, "gauge", "When each certificate of a CA is to be renewed.")?;
+    for (name, state) in &states {
+        if let Some(time) = state.renewal {
+            writeln!(page, "{renewal}{{certificate=\"{}\"}} {}", Label(name), time.as_seconds())?;
+        }
     }
     Ok(())
 }
@@ -248,7 +269,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::endpoints::EndpointGauge;
-    use super::super::process_counters::CertificateGauge;
+    use super::super::process_counters::{AcmeState, CertificateGauge};
     use super::*;
 
     fn page() -> String {
@@ -276,6 +297,9 @@ mod tests {
         counters.rate("per-token").refused.add(2);
         let certificate = CertificateGauge { name: "main".to_owned(), not_after: 1_800_000_000, is_current: true };
         *counters.certificates.lock().unwrap() = vec![certificate];
+        let renewal = Some(crate::clock::Timestamp::from_micros(1_799_000_000_000_000));
+        let issued = AcmeState { issued: 2, failures: 1, renewal, failure: None };
+        counters.acme.lock().unwrap().insert("main".to_owned(), issued);
         let numbers = EndpointNumbers { available: true, connections: 2, failures: 3, ejections: 4, retries: 5 };
         let (upstream, endpoint) = ("api".to_owned(), "10.0.0.1:80".to_owned());
         *counters.endpoints.lock().unwrap() =

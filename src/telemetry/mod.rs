@@ -33,7 +33,7 @@ pub use log::causes;
 pub use log_sink::{Destination, LogSink};
 pub use metrics::{Outcome, StatusClass};
 pub use outage::{Ended, Outage};
-pub use process_counters::{CertificateGauge, ProcessCounters, RateCounters};
+pub use process_counters::{AcmeState, CertificateGauge, ProcessCounters, RateCounters};
 pub use recorder::{Recorder, RouteCounters};
 pub use refusals::{LatestRefusals, RefusedRequest};
 pub use request_id::RequestIds;

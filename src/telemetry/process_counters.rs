@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::endpoints::EndpointGauge;
+use crate::clock::Timestamp;
 use crate::limits::TurnedAway;
 
 macro_rules! counts { ($($(#[doc = $help:literal])* $name:ident: $kind:literal $metric:literal,)+) => {
@@ -16,6 +17,8 @@ macro_rules! counts { ($($(#[doc = $help:literal])* $name:ident: $kind:literal $
         /// The certificates in use.
         pub certificates: Mutex<Vec<CertificateGauge>>,
         rates: Mutex<BTreeMap<String, Arc<RateCounters>>>,
+        /// The certificates that a CA issues, by name.
+        pub acme: Mutex<BTreeMap<String, AcmeState>>,
         /// The endpoints in use.
         pub endpoints: Mutex<Vec<EndpointGauge>>,
         $($(#[doc = $help])* pub $name: Count,)+
@@ -118,6 +121,19 @@ pub struct CertificateGauge {
     pub not_after: i64,
     /// Whether its files could be read when they last changed.
     pub is_current: bool,
+}
+
+/// What is known about a certificate that a CA issues.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AcmeState {
+    /// How often it was issued since the start.
+    pub issued: u64,
+    /// How often it was not issued since the start.
+    pub failures: u64,
+    /// When it is to be renewed; `None`: not known yet.
+    pub renewal: Option<Timestamp>,
+    /// Why the last attempt failed; `None`: it did not.
+    pub failure: Option<String>,
 }
 
 /// One counter or gauge.

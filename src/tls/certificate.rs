@@ -26,6 +26,8 @@ pub struct Certificate {
     pub names: Vec<String>,
     /// Its IP addresses.
     pub addresses: Vec<IpAddr>,
+    /// When it becomes valid: seconds since the epoch.
+    pub not_before: i64,
     /// When it expires: seconds since the epoch.
     pub not_after: i64,
     /// The form that rustls uses.
@@ -33,12 +35,19 @@ pub struct Certificate {
     file: PathBuf,
     key_file: PathBuf,
     chain: Arc<[Link]>,
+    is_stand_in: bool,
 }
 
-/// The same certificates from the same files under the same name. The key belongs to the first of them.
+/// The same certificates from the same files under the same name. The key belongs to the first of them. Stand-ins are
+/// equal if they stand in for the same certificate.
 impl PartialEq for Certificate {
     fn eq(&self, other: &Certificate) -> bool {
-        (&self.name, self.files(), &self.key.cert) == (&other.name, other.files(), &other.key.cert)
+        let same_text = match (self.is_stand_in, other.is_stand_in) {
+            (true, true) => self.names == other.names,
+            (false, false) => self.key.cert == other.key.cert,
+            _ => false,
+        };
+        same_text && (&self.name, self.files()) == (&other.name, other.files())
     }
 }
 
@@ -84,12 +93,35 @@ impl Certificate {
             name: name.to_owned(),
             names: leaf.names.clone(),
             addresses: leaf.addresses.clone(),
+            not_before: leaf.not_before,
             not_after: leaf.not_after,
             key: Arc::new(certified),
             file: cert_file.to_owned(),
             key_file: key_file.to_owned(),
             chain: chain.into(),
+            is_stand_in: false,
         })
+    }
+
+    /// A certificate that stands in for the one that `file` will have.
+    pub(super) fn made(name: &str, file: &Path, key: CertifiedKey, link: Link) -> Certificate {
+        Certificate {
+            name: name.to_owned(),
+            names: link.names.clone(),
+            addresses: link.addresses.clone(),
+            not_before: link.not_before,
+            not_after: link.not_after,
+            key: Arc::new(key),
+            file: file.to_owned(),
+            key_file: file.to_owned(),
+            chain: [link].into(),
+            is_stand_in: true,
+        }
+    }
+
+    /// Whether it is self-signed, until a CA has issued one.
+    pub fn is_stand_in(&self) -> bool {
+        self.is_stand_in
     }
 
     /// The file of the chain, and that of the key.

@@ -7,6 +7,7 @@ mod authorities;
 mod certificate;
 mod file;
 mod key;
+mod made;
 pub mod pem;
 mod x509;
 
@@ -14,4 +15,5 @@ pub use authorities::{Authorities, NoAuthorities};
 pub use certificate::{Certificate, Note};
 pub use file::{BadFile, FileFault, KeyForm, Kind, Wanted, authorities, check_identity, holds_a_key};
 pub use key::UnfitKey;
+pub use made::{ACME_PROTOCOL, ChallengeCertificate, NewKey, NotMade};
 pub use rustls::pki_types::ServerName;

@@ -49,7 +49,7 @@ impl Served {
     async fn with(bounds: Bounds) -> Served {
         let site = Site::before_all(&[]);
         let listener = crate::support::gateway::tls(vec![0]);
-        let config = tls::config(&listener, &site.settings.certificates, tls::ticketer().unwrap()).unwrap();
+        let config = tls::config(&listener, &site.settings.certificates, tls::ticketer().unwrap(), None).unwrap();
         let (waiting, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
         let router = {
             let (waiting, gate) = (Arc::clone(&waiting), Arc::clone(&gate));

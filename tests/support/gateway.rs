@@ -59,6 +59,7 @@ impl Site {
                 listener("plain", plain(Plaintext::Serve, ExposedToken::Mark)),
             ],
             certificates: Vec::new(),
+            acme: None,
             store: settings::Store {
                 max_connections: 2,
                 timeout: PATIENCE,

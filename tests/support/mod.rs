@@ -16,6 +16,7 @@ pub mod nginx;
 pub mod tls_front;
 pub mod message;
 pub mod origin;
+pub mod pebble;
 pub mod postgres;
 pub mod python;
 pub mod redis;

@@ -136,6 +136,21 @@ pub struct CertificateStatus {
     pub days_left: i64,
     /// Whether it expires soon or has expired.
     pub ends_soon: bool,
+    /// What is known about its renewal by a CA; `None`: its files come from elsewhere.
+    pub acme: Option<AcmeStatus>,
+}
+
+/// A certificate that a CA issues.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct AcmeStatus {
+    /// Whether a self-signed certificate stands in, because the CA has issued none yet.
+    pub waiting: bool,
+    /// When it is to be renewed; `None`: not known yet.
+    #[serde(serialize_with = "as_optional_text")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub renewal: Option<Timestamp>,
+    /// Why the last attempt failed; `None`: it did not.
+    pub failure: Option<String>,
 }
 
 /// The store.
@@ -198,6 +213,7 @@ impl CertificateStatus {
             not_after,
             days_left,
             ends_soon: days_left < EXPIRY_WARNING_DAYS,
+            acme: None,
         }
     }
 }

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use super::shell::{Section, Shell, page};
 use super::{Answer, text};
 use crate::admin::monitor::chart::Unit;
-use crate::admin::monitor::status::{CertificateStatus, EndpointState, SharedCacheStatus};
+use crate::admin::monitor::status::{AcmeStatus, CertificateStatus, EndpointState, SharedCacheStatus};
 use crate::admin::monitor::{Reloaded, Status};
 use crate::admin::visit::{Sent, Visit};
 use crate::clock::Timestamp;
@@ -35,6 +35,11 @@ fn endpoint(state: &EndpointState) -> (&'static str, &'static str) {
 }
 
 fn certificate(certificate: &CertificateStatus) -> (&'static str, String) {
+    match &certificate.acme {
+        Some(AcmeStatus { waiting: true, failure: None, .. }) => return ("warn", "Waiting for the CA".to_owned()),
+        Some(AcmeStatus { waiting: true, failure: Some(_), .. }) => return ("bad", "Not issued".to_owned()),
+        _ => {}
+    }
     match certificate.days_left {
         ..0 => ("bad", "Expired".to_owned()),
         0 => ("bad", "Expires today".to_owned()),

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::acme::AcmeCommand;
 use super::cert::CertArgs;
 use super::demo::DemoArgs;
 use super::init::InitArgs;
@@ -132,6 +133,9 @@ pub enum Command {
     Init(InitArgs),
     /// Create a development certificate and its CA
     Cert(CertArgs),
+    /// Certificates from a certificate authority (ACME)
+    #[command(subcommand)]
+    Acme(AcmeCommand),
     /// Run a complete demo: a product service, two users, a certificate and the gateway in front
     Demo(DemoArgs),
     /// Manage users
