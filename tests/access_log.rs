@@ -3,6 +3,7 @@
 use std::fs;
 
 use tokengate::config::settings::{AccessTarget, Redacted};
+use tokengate::telemetry::{LogFormat, LogTemplate};
 
 use crate::support::{Ask, Origin, PATIENCE, Site, eventually};
 
@@ -69,5 +70,31 @@ async fn samples_and_hidden_facts_apply_from_a_reload_on() {
     }
     for line in lines(&file, 3 + 2).await {
         assert!(line.contains(" peer=127.0.0.0 ") && !line.contains("secret"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn lines_have_the_form_that_is_configured_and_a_reload_changes_it() {
+    let origin = Origin::answering("hello").await;
+    let template = |text: &str| LogFormat::Template(LogTemplate::parse(text).unwrap());
+    let site = Site::before(&origin).with(|settings| settings.log.access_format = template("{method} {status} {user} {path}"));
+    let gateway = site.start().await;
+    let key = gateway.issue("alice").await;
+    let mut shown = 0;
+    for (format, begin) in [
+        (None, "GET 200 alice /api/x?\n"),
+        (Some(template("[{status}] {route} {ip}")), "[200] api 127.0.0.1\n"),
+        (Some(LogFormat::Ecs), "{\"ecs.version\":"),
+        (Some(LogFormat::Otel), "{\"event.name\":\"tokengate.access\",\"timestamp\":"),
+        (Some(LogFormat::Text), "time="),
+    ] {
+        if let Some(format) = format {
+            gateway.reload(|settings| settings.log.access_format = format).await.unwrap();
+        }
+        assert_eq!(Ask::get("/api/x?secret=1").token(&key).to(&gateway).await.status, 200);
+        let rest = || gateway.log.text().split_off(shown);
+        eventually(PATIENCE, "the line is written", || async { rest().ends_with('\n') }).await;
+        assert!(rest().starts_with(begin) && !rest().contains("secret"), "{begin}: {}", rest());
+        shown = gateway.log.text().len();
     }
 }

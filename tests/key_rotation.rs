@@ -42,7 +42,7 @@ fn start(config: &Path) -> Child {
 async fn users(store: &Store, count: usize) -> Vec<(SubjectId, String)> {
     let mut users = Vec::new();
     for number in 0..count {
-        let user = store.accounts.create(NewUser::named(&format!("user{number}"))).await.unwrap().0.account.id;
+        let user = store.accounts.create(NewUser::named(format!("user{number}"))).await.unwrap().0.account.id;
         users.push((user, store.ledger.issue_login(user).await.unwrap().key.expose().to_owned()));
     }
     users

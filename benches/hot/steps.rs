@@ -23,7 +23,8 @@ use tokengate::identity::{Identity, Verdict};
 use tokengate::listener::hpack::{Decoder, write_literal};
 use tokengate::route::{Peer, RouteTable, Target};
 use tokengate::telemetry::{
-    AccessLogFormat, AccessRules, Entry, LogFormat, LogSink, LogWriter, Outcome, Recorder, Redact, RequestIds,
+    AccessLogFormat, AccessRules, Entry, LogFormat, LogSink, LogTemplate, LogWriter, Outcome, Recorder, Redact,
+    RequestIds,
 };
 use tokengate::token::{Account, AuthMethod, Restrictions, ScopeSet, SubjectId, TokenDigest, TokenId, TokenRecord};
 
@@ -215,12 +216,19 @@ fn log(meter: &mut impl Meter) {
         total: Duration::from_micros(1_234),
         upstream: Some(Duration::from_micros(1_001)),
     };
-    for (name, format) in [("text", LogFormat::Text), ("JSON", LogFormat::Json)] {
+    let template =
+        LogTemplate::parse("{ip} {user} [{time}] \"{method} {path} HTTP/{http}\" {status} {bytes} {ms}").unwrap();
+    for (name, format) in [
+        ("text", LogFormat::Text),
+        ("JSON", LogFormat::Json),
+        ("names of ECS", LogFormat::Ecs),
+        ("template", LogFormat::Template(template)),
+    ] {
         meter.step(
             &format!("log line, {name}"),
             || {
                 let formats = AccessLogFormat::default();
-                formats.set(Some(AccessRules { format, sample: 1, redact: Redact::default() }));
+                formats.set(Some(AccessRules { format: format.clone(), sample: 1, redact: Redact::default() }));
                 let writer = LogWriter::start(io::sink(), LogSink::default(), formats).unwrap();
                 let log = writer.worker(&Recorder::new());
                 (log, writer)

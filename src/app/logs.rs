@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use super::StartError;
 use crate::config::settings::{AccessTarget, Log, Redacted};
 use crate::telemetry::log::ProcessLog;
-use crate::telemetry::{AccessLogFormat, AccessRules, Destination, LogFormat, LogSink, Redact};
+use crate::telemetry::{AccessLogFormat, AccessRules, Destination, LogSink, Redact};
 
 /// The access log and the log of the process.
 pub(super) struct Logs {
@@ -32,10 +32,13 @@ impl Logs {
 
     /// Uses these settings from now on.
     pub(super) fn set(&self, log: &Log, opened: Destination) {
-        let format = if log.json { LogFormat::Json } else { LogFormat::Text };
         let hides = |fact| log.redact.contains(&fact);
         let redact = Redact { peer: hides(Redacted::Peer), path: hides(Redacted::Path), user: hides(Redacted::User) };
-        self.access.set(log.access.then_some(AccessRules { format, sample: log.sample, redact }));
+        self.access.set(log.access.then_some(AccessRules {
+            format: log.access_format.clone(),
+            sample: log.sample,
+            redact,
+        }));
         *self.target.lock().unwrap_or_else(PoisonError::into_inner) = log.access_to.clone();
         self.sink.set(opened);
         if let Some(process) = &self.process {

@@ -1,5 +1,6 @@
 //! Data of the admin application's monitoring pages: traffic samples and component status.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
@@ -73,6 +74,12 @@ fn names(settings: &Settings) -> Names {
         routes: configured.chain(login).chain(pages).collect(),
         upstreams: settings.upstreams.iter().map(|upstream| upstream.name.clone()).collect(),
     }
+}
+
+/// The upstream of each route, for the metrics page.
+pub(super) fn upstreams_of_routes(settings: &Settings) -> BTreeMap<Arc<str>, String> {
+    let upstream = |route: &Route| settings.upstreams.get(route.upstream).map(|upstream| upstream.name.clone());
+    settings.routes.iter().filter_map(|route| Some((Arc::clone(&route.name), upstream(route)?))).collect()
 }
 
 /// The status of everything but the store and the shared cache, which [`TokenServices::tell`] adds.

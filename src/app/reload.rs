@@ -257,6 +257,8 @@ impl Reloader {
         self.measure_certificates(&[]);
         let gauges = monitor::endpoint_gauges(&self.built.borrow());
         *counts.endpoints.lock().unwrap_or_else(PoisonError::into_inner) = gauges;
+        let upstreams = monitor::upstreams_of_routes(&self.built.borrow().settings);
+        *counts.upstreams.lock().unwrap_or_else(PoisonError::into_inner) = upstreams;
     }
 
     /// Records a successful reload. A renewal of certificates does not change the result of the last reload of the

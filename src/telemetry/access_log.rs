@@ -13,8 +13,8 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError
 use std::thread;
 use std::time::Duration;
 
-use super::access_rules::AccessLogFormat;
-pub use super::log_line::{Entry, LogFormat};
+use super::access_rules::{AccessLogFormat, TemplateCopy};
+pub use super::log_line::Entry;
 use super::log_sink::{BatchWriter, LogSink};
 use super::outage::Outage;
 use super::recorder::Recorder;
@@ -49,6 +49,7 @@ struct State {
     buffer: Vec<u8>,
     lines: u64,
     second: SecondText,
+    template: TemplateCopy,
     /// Successful requests that have no line, since the last one that has.
     left_out: u32,
 }
@@ -89,7 +90,13 @@ impl AccessLog {
             queue,
             home: Arc::new(BufferReturn { spares: to_worker, lost: AtomicU64::new(0) }),
             spares,
-            state: RefCell::new(State { buffer: Vec::new(), lines: 0, second: SecondText::new(), left_out: 0 }),
+            state: RefCell::new(State {
+                buffer: Vec::new(),
+                lines: 0,
+                second: SecondText::new(),
+                template: TemplateCopy::default(),
+                left_out: 0,
+            }),
         }
     }
 
@@ -102,7 +109,7 @@ impl AccessLog {
     pub fn write(&self, entry: &Entry<'_>) {
         let Some(rules) = self.format.get() else { return };
         let mut state = self.state.borrow_mut();
-        let State { buffer, lines, second, left_out } = &mut *state;
+        let State { buffer, lines, second, template, left_out } = &mut *state;
         if rules.sample > 1 && entry.is_success() {
             *left_out += 1;
             if *left_out < rules.sample {
@@ -110,7 +117,7 @@ impl AccessLog {
             }
             *left_out = 0;
         }
-        entry.write(buffer, &rules, second);
+        entry.write(buffer, self.format.style(rules, template), rules.redact, second);
         *lines += 1;
         if buffer.len() >= FLUSH_SIZE {
             self.hand_over(&mut state);
@@ -221,7 +228,7 @@ fn write_batches(writer: &mut BatchWriter<impl Write>, batches: &Receiver<Batch>
 mod tests {
     use std::sync::Mutex;
 
-    use super::super::access_rules::AccessRules;
+    use super::super::access_rules::{AccessRules, LogFormat};
     use super::super::log_line::tests::entry;
     use super::super::metrics::Outcome;
     use super::super::shared_rules::Redact;
@@ -289,6 +296,22 @@ mod tests {
         let json = written.lines().filter(|line| line.starts_with('{') && line.ends_with('}')).count();
         let text = written.lines().filter(|line| line.starts_with("time=")).count();
         assert_eq!((text, json), (1_000, 1_000), "no line while the log is off");
+    }
+
+    #[test]
+    fn a_template_can_be_replaced_by_another_one() {
+        let (sink, format) = (Sink::default(), AccessLogFormat::default());
+        let writer = start(sink.clone(), format.clone());
+        let log = writer.worker(&Recorder::new());
+        let template = |text| LogFormat::Template(super::super::LogTemplate::parse(text).unwrap());
+        for next in [template("one {status}"), template("two {status}"), template("{method} three"), LogFormat::Ecs] {
+            format.set(rules(next));
+            (0..2).for_each(|_| log.write(&entry()));
+        }
+        drop(log);
+        assert!(writer.stop(SOON));
+        let written = String::from_utf8(sink.written.lock().unwrap().clone()).unwrap();
+        assert!(written.starts_with("one 200\none 200\ntwo 200\ntwo 200\nGET three\nGET three\n{"), "{written}");
     }
 
     #[test]

@@ -57,11 +57,14 @@ fn write_page(page: &mut String, recorders: &[Arc<Recorder>], counters: &Process
         "Duration of requests, from the request to the end of the response.",
     )?;
     for (route, sum) in &routes {
-        sum.total.write(page, "tokengate_request_seconds", route)?;
+        sum.total.write(page, "tokengate_request_seconds", &format!("route=\"{}\"", Label(route)))?;
     }
+    let upstreams = counters.upstreams.lock().unwrap_or_else(PoisonError::into_inner).clone();
     family(page, "tokengate_upstream_seconds", "histogram", "Time spent waiting for the upstream.")?;
     for (route, sum) in &routes {
-        sum.upstream.write(page, "tokengate_upstream_seconds", route)?;
+        let upstream = upstreams.get(route).map(|name| format!(",upstream=\"{}\"", Label(name))).unwrap_or_default();
+        let labels = format!("route=\"{}\"{upstream}", Label(route));
+        sum.upstream.write(page, "tokengate_upstream_seconds", &labels)?;
     }
     for (name, kind, help, value) in counters.all() {
         family(page, name, kind, help)?;
@@ -233,17 +236,16 @@ impl HistogramSum {
         self.micros = self.micros.wrapping_add(histogram.micros());
     }
 
-    fn write(&self, page: &mut String, name: &str, route: &str) -> fmt::Result {
-        let route = Label(route);
+    fn write(&self, page: &mut String, name: &str, labels: &str) -> fmt::Result {
         let bounds = BUCKETS.iter().map(|(_, seconds)| *seconds).chain(["+Inf"]);
         let mut below = 0;
         for (bound, count) in bounds.zip(self.counts) {
             below += count;
-            writeln!(page, "{name}_bucket{{route=\"{route}\",le=\"{bound}\"}} {below}")?;
+            writeln!(page, "{name}_bucket{{{labels},le=\"{bound}\"}} {below}")?;
         }
         let (seconds, micros) = (self.micros / 1_000_000, self.micros % 1_000_000);
-        writeln!(page, "{name}_sum{{route=\"{route}\"}} {seconds}.{micros:06}")?;
-        writeln!(page, "{name}_count{{route=\"{route}\"}} {below}")
+        writeln!(page, "{name}_sum{{{labels}}} {seconds}.{micros:06}")?;
+        writeln!(page, "{name}_count{{{labels}}} {below}")
     }
 }
 
@@ -297,6 +299,7 @@ mod tests {
         counters.rate("per-token").refused.add(2);
         let certificate = CertificateGauge { name: "main".to_owned(), not_after: 1_800_000_000, is_current: true };
         *counters.certificates.lock().unwrap() = vec![certificate];
+        counters.upstreams.lock().unwrap().insert(Arc::clone(&orders), "shop".to_owned());
         let renewal = Some(crate::clock::Timestamp::from_micros(1_799_000_000_000_000));
         let issued = AcmeState { issued: 2, failures: 1, renewal, failure: None };
         counters.acme.lock().unwrap().insert("main".to_owned(), issued);

@@ -1,28 +1,30 @@
-//! Formats one request as an access log line, in text (logfmt) or JSON.
+//! Formats one request as an access log line: in text (logfmt), in JSON with the names of one convention, or as a template.
 //!
 //! [`super::AccessLog`] uses it for every request, so it appends to a reused buffer and allocates nothing. Text from
 //! clients is escaped: a line stays one line, a value stays inside its quotes, and a terminal receives no control
 //! characters. There is no key for a query or credentials.
 
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::Version;
 
-use super::access_rules::AccessRules;
-use super::log_text::{is_plain, network, write_decimal, write_text};
+use super::log_names::{Names, Peer, Unit};
+use super::log_template::LogTemplate;
+use super::log_text::{is_plain, network, write_decimal, write_id, write_ip, write_millis, write_text, write_time};
 use super::metrics::Outcome;
 use super::second_text::SecondText;
+use super::shared_rules::Redact;
 use crate::clock::Timestamp;
 
-/// The format of the lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// `name=value`, separated by spaces; values are quoted when needed.
-    Text,
-    /// One JSON object per line.
-    Json,
+/// How lines are written.
+#[derive(Clone, Copy)]
+pub(super) enum Style<'a> {
+    /// Each fact has a name.
+    Names(&'static Names),
+    /// The operator's form.
+    Template(&'a LogTemplate),
 }
 
 /// The facts about one request. `None` and empty texts are omitted.
@@ -71,30 +73,36 @@ impl Entry<'_> {
     }
 
     /// Appends the line with its line end.
-    pub(super) fn write(&self, out: &mut Vec<u8>, rules: &AccessRules, second: &mut SecondText) {
-        let redact = rules.redact;
-        let mut line = Line { out, format: rules.format, first: true };
-        line.open();
-        line.time("time", self.time, second);
-        line.text("id", self.request_id);
-        line.peer("peer", self.peer, redact.peer);
-        line.text("http", self.version.map_or("", version_text));
-        line.text("method", self.method);
+    pub(super) fn write(&self, out: &mut Vec<u8>, style: Style<'_>, redact: Redact, second: &mut SecondText) {
+        let names = match style {
+            Style::Template(template) => return template.write(self, out, redact, second),
+            Style::Names(names) => names,
+        };
+        let mut line = Line { out, is_json: names.is_json, first: true };
+        line.open(names.constant);
+        line.time(names.time, self.time, second);
+        line.text(names.id, self.request_id);
+        line.peer(&names.peer, self.peer, redact.peer);
+        line.text(names.http, self.version.map_or("", version_text));
+        line.text(names.method, self.method);
         if !redact.path {
-            line.path("path", self.path, self.has_query);
+            line.path(names.path, self.path, self.has_query && names.marks_query);
         }
-        line.optional("status", self.status.map(u64::from));
-        line.text("outcome", self.outcome.code());
-        line.text("cause", self.cause.unwrap_or_default());
-        line.text("route", self.route.unwrap_or_default());
+        line.optional(names.status, self.status.map(u64::from));
+        if !names.result.is_empty() {
+            line.text(names.result, if self.is_success() { "success" } else { "failure" });
+        }
+        line.text(names.outcome, self.outcome.code());
+        line.text(names.cause, self.cause.unwrap_or_default());
+        line.text(names.route, self.route.unwrap_or_default());
         if !redact.user {
-            line.id("user_id", self.user_id);
-            line.text("user", self.user_name.unwrap_or_default());
-            line.id("token_id", self.token_id);
+            line.id(names.user_id, self.user_id);
+            line.text(names.user, self.user_name.unwrap_or_default());
+            line.id(names.token_id, self.token_id);
         }
-        line.number("bytes", self.bytes_out);
-        line.millis("ms", Some(self.total));
-        line.millis("upstream_ms", self.upstream);
+        line.number(names.bytes, self.bytes_out);
+        line.duration(names.total, Some(self.total), names.unit);
+        line.duration(names.upstream, self.upstream, names.unit);
         line.close();
     }
 }
@@ -113,31 +121,29 @@ pub(super) fn version_text(version: Version) -> &'static str {
 /// A line being written.
 struct Line<'b> {
     out: &'b mut Vec<u8>,
-    format: LogFormat,
+    is_json: bool,
     first: bool,
 }
 
 impl Line<'_> {
-    fn open(&mut self) {
-        if self.format == LogFormat::Json {
+    fn open(&mut self, constant: &str) {
+        if self.is_json {
             self.out.push(b'{');
+            self.out.extend_from_slice(constant.as_bytes());
         }
     }
 
     fn close(&mut self) {
-        match self.format {
-            LogFormat::Text => self.out.push(b'\n'),
-            LogFormat::Json => self.out.extend_from_slice(b"}\n"),
-        }
+        self.out.extend_from_slice(if self.is_json { b"}\n" } else { b"\n" });
     }
 
     fn name(&mut self, name: &str) {
         let first = std::mem::replace(&mut self.first, false);
-        let (before, after): (&[u8], &[u8]) = match (self.format, first) {
-            (LogFormat::Text, true) => (b"", b"="),
-            (LogFormat::Text, false) => (b" ", b"="),
-            (LogFormat::Json, true) => (b"\"", b"\":"),
-            (LogFormat::Json, false) => (b",\"", b"\":"),
+        let (before, after): (&[u8], &[u8]) = match (self.is_json, first) {
+            (false, true) => (b"", b"="),
+            (false, false) => (b" ", b"="),
+            (true, true) => (b"\"", b"\":"),
+            (true, false) => (b",\"", b"\":"),
         };
         self.out.extend_from_slice(before);
         self.out.extend_from_slice(name.as_bytes());
@@ -146,7 +152,7 @@ impl Line<'_> {
 
     /// Quotes: JSON needs them around every text, logfmt only around some.
     fn quote(&mut self, needed: bool) {
-        if needed || self.format == LogFormat::Json {
+        if needed || self.is_json {
             self.out.push(b'"');
         }
     }
@@ -179,38 +185,36 @@ impl Line<'_> {
     fn time(&mut self, name: &str, time: Timestamp, second: &mut SecondText) {
         self.name(name);
         self.quote(false);
-        self.out.extend_from_slice(second.of(time));
-        let millis = u64::try_from(time.as_micros().rem_euclid(1_000_000) / 1_000).unwrap_or(0);
-        self.out.push(b'.');
-        write_decimal(self.out, millis, 3);
-        self.out.push(b'Z');
+        write_time(self.out, time, second);
         self.quote(false);
     }
 
     /// With `redact` the address names a network (an IPv4 /24, an IPv6 /48), and the port is left out.
-    fn peer(&mut self, name: &str, peer: SocketAddr, redact: bool) {
-        self.name(name);
-        self.quote(false);
+    fn peer(&mut self, names: &Peer, peer: SocketAddr, redact: bool) {
         let ip = peer.ip().to_canonical();
-        match if redact { network(ip) } else { ip } {
-            IpAddr::V4(ip) => {
-                for (place, part) in ip.octets().into_iter().enumerate() {
-                    if place > 0 {
-                        self.out.push(b'.');
-                    }
-                    write_decimal(self.out, u64::from(part), 1);
+        let ip = if redact { network(ip) } else { ip };
+        match names {
+            Peer::Whole(name) => {
+                self.name(name);
+                self.quote(false);
+                write_ip(self.out, ip);
+                if !redact {
+                    self.out.push(b':');
+                    write_decimal(self.out, u64::from(peer.port()), 1);
+                }
+                self.quote(false);
+            }
+            Peer::Parts(address, port) => {
+                self.name(address);
+                self.quote(true);
+                // Without the brackets that separate an IPv6 address from a port.
+                let _ = write!(self.out, "{ip}");
+                self.quote(true);
+                if !redact {
+                    self.number(port, u64::from(peer.port()));
                 }
             }
-            IpAddr::V6(ip) => {
-                // Writing into a Vec cannot fail.
-                let _ = write!(self.out, "[{ip}]");
-            }
         }
-        if !redact {
-            self.out.push(b':');
-            write_decimal(self.out, u64::from(peer.port()), 1);
-        }
-        self.quote(false);
     }
 
     fn number(&mut self, name: &str, value: u64) {
@@ -225,29 +229,30 @@ impl Line<'_> {
     }
 
     fn id(&mut self, name: &str, value: Option<i64>) {
-        if let Some(value) = value {
+        if value.is_some() {
             self.name(name);
-            if value < 0 {
-                self.out.push(b'-');
-            }
-            write_decimal(self.out, value.unsigned_abs(), 1);
+            write_id(self.out, value);
         }
     }
 
-    /// Milliseconds with three decimals.
-    fn millis(&mut self, name: &str, value: Option<Duration>) {
-        if let Some(value) = value {
-            let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
-            self.number(name, micros / 1_000);
-            self.out.push(b'.');
-            write_decimal(self.out, micros % 1_000, 3);
+    fn duration(&mut self, name: &str, value: Option<Duration>, unit: Unit) {
+        let Some(value) = value else { return };
+        self.name(name);
+        match unit {
+            Unit::Millis => write_millis(self.out, value),
+            Unit::Nanos => write_decimal(self.out, u64::try_from(value.as_nanos()).unwrap_or(u64::MAX), 1),
+            Unit::Seconds => {
+                write_decimal(self.out, value.as_secs(), 1);
+                self.out.push(b'.');
+                write_decimal(self.out, u64::from(value.subsec_micros()), 6);
+            }
         }
     }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::shared_rules::Redact;
+    use super::super::log_names::{ECS, JSON, OTEL, TEXT};
     use super::*;
 
     pub(in crate::telemetry) fn entry() -> Entry<'static> {
@@ -272,13 +277,9 @@ pub(super) mod tests {
         }
     }
 
-    fn rules(format: LogFormat) -> AccessRules {
-        AccessRules { format, sample: 1, redact: Redact::default() }
-    }
-
-    fn line(entry: &Entry<'_>, format: LogFormat) -> String {
+    fn line(entry: &Entry<'_>, names: &'static Names) -> String {
         let mut out = Vec::new();
-        entry.write(&mut out, &rules(format), &mut SecondText::new());
+        entry.write(&mut out, Style::Names(names), Redact::default(), &mut SecondText::new());
         String::from_utf8(out).unwrap()
     }
 
@@ -287,12 +288,12 @@ pub(super) mod tests {
         let wanted = "time=2026-11-24T05:53:04.023Z id=0001 peer=192.0.2.7:50123 http=2 method=GET path=/api/products/? \
                       status=200 outcome=forwarded route=products user_id=1001 user=alice token_id=7 bytes=4096 \
                       ms=12.345 upstream_ms=11.007\n";
-        assert_eq!(line(&entry(), LogFormat::Text), wanted);
+        assert_eq!(line(&entry(), &TEXT), wanted);
     }
 
     #[test]
     fn a_line_in_json_has_the_same_names_and_values() {
-        let object: serde_json::Value = serde_json::from_str(&line(&entry(), LogFormat::Json)).unwrap();
+        let object: serde_json::Value = serde_json::from_str(&line(&entry(), &JSON)).unwrap();
         let wanted = serde_json::json!({
             "time": "2026-11-24T05:53:04.023Z", "id": "0001", "peer": "192.0.2.7:50123", "http": "2", "method": "GET",
             "path": "/api/products/?", "status": 200, "outcome": "forwarded", "route": "products", "user_id": 1001,
@@ -302,11 +303,38 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn names_follow_the_convention_that_is_chosen() {
+        let object = |names| serde_json::from_str::<serde_json::Value>(&line(&entry(), names)).unwrap();
+        let wanted = serde_json::json!({
+            "ecs.version": "8.17.0", "event.dataset": "tokengate.access", "event.category": ["web"],
+            "@timestamp": "2026-11-24T05:53:04.023Z", "http.request.id": "0001", "client.ip": "192.0.2.7",
+            "client.port": 50123, "http.version": "2", "http.request.method": "GET", "url.path": "/api/products/",
+            "http.response.status_code": 200, "event.outcome": "success", "event.reason": "forwarded",
+            "labels.route": "products", "user.id": 1001, "user.name": "alice", "labels.token_id": 7,
+            "http.response.body.bytes": 4096, "event.duration": 12_345_000, "labels.upstream_duration": 11_007_000,
+        });
+        assert_eq!(object(&ECS), wanted);
+        let wanted = serde_json::json!({
+            "event.name": "tokengate.access", "timestamp": "2026-11-24T05:53:04.023Z", "tokengate.request_id": "0001",
+            "client.address": "192.0.2.7", "client.port": 50123, "network.protocol.version": "2",
+            "http.request.method": "GET", "url.path": "/api/products/", "http.response.status_code": 200,
+            "tokengate.outcome": "forwarded", "http.route": "products", "user.id": 1001, "user.name": "alice",
+            "tokengate.token_id": 7, "http.response.body.size": 4096, "http.server.request.duration": 0.012345,
+            "tokengate.upstream_duration": 0.011007,
+        });
+        assert_eq!(object(&OTEL), wanted);
+        let peer = "[2001:db8::1]:9".parse().unwrap();
+        let text = line(&Entry { peer, status: Some(502), outcome: Outcome::OriginReset, ..entry() }, &ECS);
+        assert!(text.contains("\"client.ip\":\"2001:db8::1\",\"client.port\":9,"), "{text}");
+        assert!(text.contains("\"event.outcome\":\"failure\""), "{text}");
+    }
+
+    #[test]
     fn what_is_redacted_is_not_in_a_line() {
         let shown = |redact, peer: &str| {
             let mut out = Vec::new();
             let entry = Entry { peer: peer.parse().unwrap(), ..entry() };
-            entry.write(&mut out, &AccessRules { redact, ..rules(LogFormat::Text) }, &mut SecondText::new());
+            entry.write(&mut out, Style::Names(&TEXT), redact, &mut SecondText::new());
             String::from_utf8(out).unwrap()
         };
         let text = shown(Redact { peer: true, path: true, user: true }, "192.0.2.7:50123");
@@ -328,8 +356,8 @@ pub(super) mod tests {
         let entry =
             Entry { user_id: None, user_name: None, token_id: None, method: "", path: "", bytes_out: 0, ..entry };
         let wanted = " id=0001 peer=[2001:db8::1]:9 outcome=bad_framing bytes=0 ms=12.345\n";
-        assert_eq!(line(&entry, LogFormat::Text), format!("time=2026-11-24T05:53:04.023Z{wanted}"));
-        let object: serde_json::Value = serde_json::from_str(&line(&entry, LogFormat::Json)).unwrap();
+        assert_eq!(line(&entry, &TEXT), format!("time=2026-11-24T05:53:04.023Z{wanted}"));
+        let object: serde_json::Value = serde_json::from_str(&line(&entry, &JSON)).unwrap();
         assert_eq!(object.as_object().unwrap().len(), 6);
     }
 
@@ -337,14 +365,14 @@ pub(super) mod tests {
     fn nothing_a_client_sends_can_end_a_line_or_a_value() {
         let evil = "/a\" status=200\r\n{\\\u{1b}[31m\u{7f}\u{85}\u{2028}\u{202e}=é😀";
         let evil_entry = Entry { path: evil, user_name: Some(evil), has_query: false, ..entry() };
-        let text = line(&evil_entry, LogFormat::Text);
+        let text = line(&evil_entry, &TEXT);
         let escaped = r#""/a\" status=200\u000d\u000a{\\\u001b[31m\u007f\u0085\u2028\u202e=\u00e9\ud83d\ude00""#;
         assert!(text.contains(&format!(" path={escaped} ")), "{text}");
         assert!(text.trim_end_matches('\n').bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{text}");
-        let object: serde_json::Value = serde_json::from_str(&line(&evil_entry, LogFormat::Json)).unwrap();
+        let object: serde_json::Value = serde_json::from_str(&line(&evil_entry, &JSON)).unwrap();
         assert_eq!((&object["path"], &object["user"]), (&evil.into(), &evil.into()));
         for (name, quoted) in [("\"", r#""\"""#), ("\\", r#""\\""#), ("a=b", "\"a=b\""), ("a b", "\"a b\"")] {
-            let text = line(&Entry { user_name: Some(name), ..entry() }, LogFormat::Text);
+            let text = line(&Entry { user_name: Some(name), ..entry() }, &TEXT);
             assert!(text.contains(&format!(" user={quoted} ")), "{text}");
         }
     }
@@ -354,7 +382,7 @@ pub(super) mod tests {
         let mut second = SecondText::new();
         for micros in [0, 999_999, 1_000_000, 999_999, -1] {
             let (mut out, time) = (Vec::new(), Timestamp::from_micros(micros));
-            Entry { time, ..entry() }.write(&mut out, &rules(LogFormat::Text), &mut second);
+            Entry { time, ..entry() }.write(&mut out, Style::Names(&TEXT), Redact::default(), &mut second);
             assert!(out.starts_with(format!("time={time} ").as_bytes()), "{micros}");
         }
     }

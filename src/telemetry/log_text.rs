@@ -1,9 +1,13 @@
 //! Texts and numbers of access log lines: quoting, escapes, decimals, networks of addresses.
 //!
-//! Used by [`super::log_line`] for every request, so everything is appended to the line's buffer.
+//! Used by [`super::log_line`] and [`super::log_template`] for every request, so everything is appended to the line's buffer.
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use super::second_text::SecondText;
+use crate::clock::Timestamp;
 
 /// The network of an address: its first 24 bits (IPv4) or 48 bits (IPv6).
 pub(super) fn network(ip: IpAddr) -> IpAddr {
@@ -42,6 +46,67 @@ pub(super) fn write_text(out: &mut Vec<u8>, text: &str, plain: bool) {
             }
         }
     }
+}
+
+/// Appends a text without blanks, quotes and backslashes: each is escaped, so that the text stays one word in any
+/// surroundings.
+pub(super) fn write_strictly(out: &mut Vec<u8>, text: &str) {
+    for char in text.chars() {
+        match char {
+            '!'..='~' if !matches!(char, '"' | '\\') => {
+                let _ = write!(out, "{char}");
+            }
+            _ => {
+                for unit in char.encode_utf16(&mut [0; 2]) {
+                    let _ = write!(out, "\\u{unit:04x}");
+                }
+            }
+        }
+    }
+}
+
+/// Appends date and time with milliseconds.
+pub(super) fn write_time(out: &mut Vec<u8>, time: Timestamp, second: &mut SecondText) {
+    out.extend_from_slice(second.of(time));
+    let millis = u64::try_from(time.as_micros().rem_euclid(1_000_000) / 1_000).unwrap_or(0);
+    out.push(b'.');
+    write_decimal(out, millis, 3);
+    out.push(b'Z');
+}
+
+/// Appends an address; an IPv6 address is in brackets.
+pub(super) fn write_ip(out: &mut Vec<u8>, ip: IpAddr) {
+    match ip {
+        IpAddr::V4(ip) => {
+            for (place, part) in ip.octets().into_iter().enumerate() {
+                if place > 0 {
+                    out.push(b'.');
+                }
+                write_decimal(out, u64::from(part), 1);
+            }
+        }
+        IpAddr::V6(ip) => {
+            // Writing into a Vec cannot fail.
+            let _ = write!(out, "[{ip}]");
+        }
+    }
+}
+
+/// Appends a number that may be negative, if there is one.
+pub(super) fn write_id(out: &mut Vec<u8>, id: Option<i64>) {
+    let Some(id) = id else { return };
+    if id < 0 {
+        out.push(b'-');
+    }
+    write_decimal(out, id.unsigned_abs(), 1);
+}
+
+/// Appends milliseconds with three decimals.
+pub(super) fn write_millis(out: &mut Vec<u8>, time: Duration) {
+    let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    write_decimal(out, micros / 1_000, 1);
+    out.push(b'.');
+    write_decimal(out, micros % 1_000, 3);
 }
 
 /// Appends a number with at least `places` digits.

@@ -19,6 +19,8 @@ macro_rules! counts { ($($(#[doc = $help:literal])* $name:ident: $kind:literal $
         rates: Mutex<BTreeMap<String, Arc<RateCounters>>>,
         /// The certificates that a CA issues, by name.
         pub acme: Mutex<BTreeMap<String, AcmeState>>,
+        /// The upstream of each route.
+        pub upstreams: Mutex<BTreeMap<Arc<str>, String>>,
         /// The endpoints in use.
         pub endpoints: Mutex<Vec<EndpointGauge>>,
         $($(#[doc = $help])* pub $name: Count,)+

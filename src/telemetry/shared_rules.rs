@@ -20,8 +20,13 @@ pub(super) struct Rules {
     /// Of this many requests, one is recorded.
     pub sample: u32,
     pub redact: Redact,
-    /// A choice that only this kind of record has.
-    pub choice: bool,
+    /// A choice that only this kind of record has, at most [`Rules::MAX_CHOICE`].
+    pub choice: u32,
+}
+
+impl Rules {
+    /// The largest choice.
+    pub const MAX_CHOICE: u32 = (1 << (SAMPLE - CHOICE)) - 1;
 }
 
 /// Rules for all workers; at first nothing is recorded.
@@ -30,10 +35,11 @@ pub(super) struct SharedRules(AtomicU64);
 
 /// Something is recorded. The other bits are zero otherwise.
 const ON: u64 = 1;
-const CHOICE: u64 = 1 << 1;
-const PEER: u64 = 1 << 2;
-const PATH: u64 = 1 << 3;
-const USER: u64 = 1 << 4;
+const PEER: u64 = 1 << 1;
+const PATH: u64 = 1 << 2;
+const USER: u64 = 1 << 3;
+/// The first bit of the choice.
+const CHOICE: u32 = 4;
 /// The upper half is the sample.
 const SAMPLE: u32 = 32;
 
@@ -41,9 +47,9 @@ impl SharedRules {
     /// Uses these rules from now on; `None`: nothing is recorded.
     pub fn set(&self, rules: Option<Rules>) {
         let bits = rules.map_or(0, |Rules { sample, redact, choice }| {
-            let flags = [(ON, true), (CHOICE, choice), (PEER, redact.peer), (PATH, redact.path), (USER, redact.user)];
+            let flags = [(ON, true), (PEER, redact.peer), (PATH, redact.path), (USER, redact.user)];
             let flags: u64 = flags.into_iter().filter(|(_, holds)| *holds).map(|(bit, _)| bit).sum();
-            u64::from(sample) << SAMPLE | flags
+            u64::from(sample) << SAMPLE | u64::from(choice.min(Rules::MAX_CHOICE)) << CHOICE | flags
         });
         self.0.store(bits, Ordering::Relaxed);
     }
@@ -56,7 +62,7 @@ impl SharedRules {
             // 32 bits always fit.
             sample: u32::try_from(bits >> SAMPLE).unwrap_or(u32::MAX),
             redact: Redact { peer: has(PEER), path: has(PATH), user: has(USER) },
-            choice: has(CHOICE),
+            choice: u32::try_from(bits >> CHOICE & u64::from(Rules::MAX_CHOICE)).unwrap_or(0),
         })
     }
 }
@@ -74,7 +80,7 @@ mod tests {
             let rules = Rules {
                 sample: if has(2) { u32::MAX } else { 1 },
                 redact: Redact { peer: has(4), path: has(8), user: has(2) },
-                choice: has(1),
+                choice: if has(1) { Rules::MAX_CHOICE } else { 5 },
             };
             shared.set(Some(rules));
             assert_eq!(shared.get(), Some(rules));

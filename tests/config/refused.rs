@@ -92,7 +92,7 @@ fn unknown_keys_and_tables_are_refused() {
         ("[log] | levle = \"info\"", "2: log.levle: unknown key; did you mean `level`?"),
         (
             "[log] | colour = true",
-            "2: log.colour: unknown key; known here: access, access_to, format, level, redact, sample",
+            "2: log.colour: unknown key; known here: access, access_format, access_to, format, level, redact, sample",
         ),
         (
             "[shutdown] | lame_duck = \"5s\" | [identity] | preset = \"kong\"",
@@ -110,6 +110,19 @@ fn values_of_the_wrong_kind_are_refused() {
     each_is_refused(&[
         ("log = true", "1: log: must be a table, not true or false; write [log] with its keys below it"),
         ("[store] | timeout = true", "2: store.timeout: must not be true or false; write a text in quotes"),
+        (
+            "[log] | access_format = \"clf\"",
+            "2: log.access_format: `clf` is not a format; write \"text\", \"json\", \"ecs\", \"otel\", or a template such as \
+             \"{time} {status} {path}\"",
+        ),
+        (
+            "[log] | access_format = \"{time} {staus}\"",
+            "2: log.access_format: `{time} {staus}` has the unknown fact `staus`; did you mean `status`?",
+        ),
+        (
+            "[log] | access_format = \"{time} {\"",
+            "2: log.access_format: `{time} {` has a brace without its partner; write `{{` or `}}` for a brace",
+        ),
         (
             "[log] | access_to = \"stderr\"",
             "2: log.access_to: `stderr` is not a place for a log; write \"stdout\", \"file:PATH\" or \"syslog\"",

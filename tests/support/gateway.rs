@@ -92,6 +92,7 @@ impl Site {
                 level: tracing::Level::DEBUG,
                 json: false,
                 access: true,
+                access_format: tokengate::telemetry::LogFormat::Text,
                 access_to: settings::AccessTarget::Stdout,
                 sample: 1,
                 redact: Vec::new(),

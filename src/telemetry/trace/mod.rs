@@ -144,13 +144,13 @@ impl TraceSwitch {
         self.rules.set(rules.map(|TraceRules { sample, trust_parent, redact }| Rules {
             sample,
             redact,
-            choice: trust_parent,
+            choice: trust_parent.into(),
         }));
     }
 
     fn get(&self) -> Option<TraceRules> {
         let rules = self.rules.get();
-        rules.map(|Rules { sample, redact, choice }| TraceRules { sample, trust_parent: choice, redact })
+        rules.map(|Rules { sample, redact, choice }| TraceRules { sample, trust_parent: choice != 0, redact })
     }
 
     /// Counts traces that the collector did not take.
