@@ -326,3 +326,15 @@ async fn systemd_is_notified_of_the_start_of_reloads_and_of_the_shutdown() {
     gateway.stop(Signal::TERM).await;
     assert_eq!(told().await.trim(), "STOPPING=1");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_superuser_the_log_says_how_to_create_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = Command::new(env!("CARGO_BIN_EXE_tokengate")).arg("cert").current_dir(dir.path()).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let admin = "[certificates.dev]\ncert_file = \"certs/dev-cert.pem\"\nkey_file = \"certs/dev-key.pem\"\n\
+                 [admin]\naddress = \"127.0.0.1:0\"\ncertificate = \"dev\"\n";
+    let mut gateway = Gateway::serve_in(dir, admin).await;
+    let line = gateway.log.by_ref().map(Result::unwrap).find(|line| line.contains("no superuser with a password"));
+    assert!(line.unwrap().contains("tokengate user create NAME --superuser"));
+}

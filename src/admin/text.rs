@@ -103,6 +103,7 @@ pub(super) fn can_be_revoked(token: &TokenDetails, now: &Timestamp) -> bool {
 pub(super) fn via(via: &Via) -> &'static str {
     match via {
         Via::Gateway => "gateway",
+        Via::Public => "public pages",
         Via::CommandLine => "command line",
         Via::Admin => "admin",
         Via::Api => "API",

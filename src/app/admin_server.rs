@@ -49,6 +49,7 @@ pub(super) fn serve(
     let (issuer, handle) = Issuer::new(store.clone(), Via::Admin, &login, clock.clone());
     let operations = Operations::new(store.clone(), handle, clock.clone())?;
     control.spawn(issuer.run());
+    control.spawn(tell_first_start(operations.clone()));
     let api = Api::new(operations.clone(), Arc::clone(&monitor), WrongKeys::new(settings.limits.wrong_keys), uses);
     let example = example(settings, addresses);
     let router = Application::new(admin, settings.tokens.clone(), operations, monitor, example).router(api, records);
@@ -72,6 +73,17 @@ pub(super) fn serve(
             Err(error) => tracing::error!(%error, "the admin application cannot listen"),
         }
     }))
+}
+
+/// Logs how to create the first superuser, if there is none. The sign-in page says the same.
+async fn tell_first_start(operations: Operations) {
+    if operations.lacks_superuser().await {
+        tracing::warn!(
+            code = "no_superuser",
+            "there is no superuser with a password who could sign in to the admin application; create one: tokengate user \
+             create NAME --superuser"
+        );
+    }
 }
 
 /// Builds a URL that the token may open, as a client on this machine would write it.

@@ -94,7 +94,7 @@ impl Builder {
         let issuer = match same(|a, b| a.login == b.login) {
             Some(old) => old.issuer.clone(),
             None => settings.login.as_ref().map(|login| {
-                let (issuer, handle) = Issuer::new(self.store.clone(), Via::Gateway, login, self.clock.clone());
+                let (issuer, handle) = Issuer::new(self.store.clone(), Via::Public, login, self.clock.clone());
                 // Ends when the last generation that uses it is dropped.
                 tokio::spawn(issuer.run());
                 handle

@@ -193,9 +193,10 @@ impl Report {
                 "remarks": remarks.collect::<Vec<_>>(),
             }));
         }
-        for Remark { id, user, text } in &self.remarks {
-            show::line(format!("user {} (id {id}): {}", printable(user), printable(text)))?;
-        }
+        let row = |Remark { id, user, text }: &Remark| {
+            [user.clone(), id.to_string(), text.clone()].map(|text| (text, None)).to_vec()
+        };
+        show::Table::new(&["USER", "ID", "WHAT"]).print(&self.remarks.iter().map(row).collect::<Vec<_>>())?;
         if *different > 0 {
             show::line(format!("different: {different}; nothing here was overwritten"))?;
         }
@@ -241,9 +242,4 @@ fn called(token: &TokenLabel) -> String {
 
 fn counted(number: u64, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
-}
-
-/// Replaces control characters, so foreign text cannot break the line.
-fn printable(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }

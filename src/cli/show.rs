@@ -174,7 +174,12 @@ impl Progress {
 
     /// Adds what was done.
     pub fn add(&mut self, count: usize) {
-        self.done += count;
+        self.reached(self.done + count);
+    }
+
+    /// Says how much is done.
+    pub fn reached(&mut self, done: usize) {
+        self.done = done;
         let now = Clock::system().instant();
         let is_due = self.told.is_none_or(|told| now.saturating_duration_since(told) >= Duration::from_secs(1));
         if self.is_shown && is_due {

@@ -33,7 +33,7 @@ pub(super) fn location(login: &str, target: &Target<'_>) -> String {
 }
 
 /// A value of a query: everything but unreserved characters and slashes is percent-encoded.
-fn encoded(text: &str) -> String {
+pub(super) fn encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {

@@ -80,6 +80,8 @@ pub struct AccountPage<'a> {
     pub seal: FormSeal<'a>,
     pub logout: FormSeal<'a>,
     pub notice: Notice<'a>,
+    /// The name that the form for a new token begins with.
+    pub token_name: &'a str,
 }
 
 /// The page as text. Writing to a `String` cannot fail, so an error is a defect in a template: it is logged, and the

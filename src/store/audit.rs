@@ -28,8 +28,10 @@ pub struct Actor {
 /// The interface through which a change was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Via {
-    /// The gateway itself: `POST /gettoken/`, the account pages, keys that were sent unencrypted.
+    /// The gateway itself: keys that were sent unencrypted.
     Gateway,
+    /// Users at the public listeners: `POST /gettoken/` and the account pages.
+    Public,
     /// The command line.
     CommandLine,
     /// The admin application.
@@ -180,12 +182,13 @@ impl Actor {
 
 impl Via {
     /// All interfaces.
-    pub const ALL: [Via; 4] = [Via::Gateway, Via::CommandLine, Via::Admin, Via::Api];
+    pub const ALL: [Via; 5] = [Via::Gateway, Via::Public, Via::CommandLine, Via::Admin, Via::Api];
 
     /// Its name in the store and in lists.
     pub const fn as_str(self) -> &'static str {
         match self {
             Via::Gateway => "gateway",
+            Via::Public => "public",
             Via::CommandLine => "command_line",
             Via::Admin => "admin",
             Via::Api => "api",

@@ -59,7 +59,7 @@ pub use opened::Store;
 pub use password::{EmptyPassword, HashingFailed, MIN_PASSWORD, Names, Password, WeakPassword};
 pub use rotation::{Progress, RotationError, Steps, rotate_key};
 pub use session::SessionStore;
-pub use sqlite::{Backup, BackupError, back_up, restore};
+pub use sqlite::{Backup, BackupError, PART, back_up, restore};
 pub use user::{DetailsChange, InvalidUser, NewUser, PersonalDetails, User};
 
 /// Looks tokens up. Read-only, except for recording exposed tokens.

@@ -362,3 +362,76 @@ async fn the_login_token_is_shown_and_reset_on_its_own_page() {
     assert_eq!(browser.submit("/tokens", &format!("{roots}/login"), &[("action", "show"), own]).await.status, 403);
     assert_eq!(root.get(&roots).await.status, 200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_users_are_changed_together_and_refusals_are_named() {
+    let origin = Origin::answering("fine").await;
+    let gateway = gateway(&origin).await;
+    gateway.store.accounts.create(NewUser::named("bob")).await.unwrap();
+    let keys = [gateway.issue("alice").await, gateway.issue("bob").await];
+    let ids = [id_of(&gateway, "alice").await, id_of(&gateway, "bob").await].map(|id| id.to_string());
+    let root_id = id_of(&gateway, "root").await.to_string();
+    let browser = Browser::of(&gateway, "root").await;
+    let both = [("user", ids[0].as_str()), ("user", &ids[1])];
+    let own = ("own_password", PASSWORD);
+    let act = async |action: &str, more: &[(&str, &str)]| {
+        let fields = [&both[..], &[("action", action), ("back", "active=yes&")], more].concat();
+        browser.submit("/users", "/users/act", &fields).await
+    };
+    let asked = act("deactivate", &[("own_password", "no")]).await;
+    assert!(asked.status == 403 && asked.text().matches(" checked").count() == 2, "{}", asked.text());
+    assert!(asked.text().contains("<details class=\"card bulk\" open>"), "{}", asked.text());
+    let answer = act("deactivate", &[own]).await;
+    assert_eq!((answer.status, answer.fields.get("location")), (303, Some("/users?active=yes&")));
+    assert!(browser.page("/users").await.contains("2 users were deactivated."));
+    for key in &keys {
+        assert_eq!(Ask::get("/api/").token(key).to(&gateway).await.status, 401);
+    }
+    act("deactivate", &[own]).await;
+    assert!(browser.page("/users").await.contains("0 users were deactivated."), "no change is not told as one");
+    act("activate", &[own]).await;
+    assert!(browser.page("/users").await.contains("2 users were activated."));
+    let answer = act("deactivate", &[("user", &root_id), own]).await;
+    assert_eq!(answer.status, 303);
+    let page = browser.page("/users").await;
+    assert!(page.contains("2 users were deactivated.") && page.contains("cannot deactivate yourself"), "{page}");
+    act("activate", &[own]).await;
+    act("revoke", &[own]).await;
+    assert!(browser.page("/users").await.contains("2 users were left without tokens."));
+    for key in &keys {
+        assert_eq!(Ask::get("/api/").token(key).to(&gateway).await.status, 401);
+    }
+    for (fields, told) in
+        [(vec![own], "No user was selected."), (vec![both[0], ("action", "sing"), own], "Unknown action.")]
+    {
+        browser.submit("/users", "/users/act", &fields).await;
+        assert!(browser.page("/users").await.contains(told));
+    }
+    // Staff revokes tokens, and neither activates nor deactivates.
+    let staff = Browser::of(&gateway, "helper").await;
+    assert!(!staff.page("/users").await.contains("value=\"deactivate\""));
+    let fields = [both[0], ("action", "deactivate"), own];
+    staff.submit("/users", "/users/act", &fields).await;
+    assert!(staff.page("/users").await.contains("0 users were deactivated. User"));
+    assert!(gateway.store.accounts.find("alice").await.unwrap().unwrap().account.active);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_cannot_be_read_is_named_in_lists_and_files_and_the_others_are_shown() {
+    use sqlx::ConnectOptions;
+    let origin = Origin::answering("fine").await;
+    let gateway = gateway(&origin).await;
+    let (alice, root) = (gateway.issue("alice").await, gateway.issue("root").await);
+    let file = sqlx::sqlite::SqliteConnectOptions::new().filename(&gateway.database);
+    let mut store = file.busy_timeout(Duration::from_secs(30)).connect().await.unwrap();
+    let harm = "UPDATE tokens SET scopes = 'a \"' WHERE user_id = (SELECT id FROM users WHERE name = 'alice')";
+    sqlx::raw_sql(harm).execute(&mut store).await.unwrap();
+    let browser = Browser::of(&gateway, "root").await;
+    let page = browser.page("/tokens").await;
+    assert!(page.contains("the row cannot be read") && page.contains(&root[..8]), "{page}");
+    assert!(!page.contains(&alice[..8]), "{page}");
+    let csv = browser.page("/tokens/export").await;
+    assert!(csv.lines().count() == 3 && csv.contains("\"cannot be read: "), "{csv}");
+    let lines = browser.page("/tokens/export?format=jsonl").await;
+    assert!(lines.contains("\"unreadable\":"), "{lines}");
+}

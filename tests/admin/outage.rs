@@ -89,3 +89,50 @@ async fn an_outage_of_the_store_ends_no_sign_in_and_counts_no_attempt() {
     assert_eq!(browser.get("/users").await.status, 200);
     assert_eq!(Browser::new(&gateway).sign_in("helper", PASSWORD).await.status, 303);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_and_traffic_work_for_an_hour_without_the_store_and_say_so() {
+    let origin = Origin::answering("fine").await;
+    let away = Arc::new(AtomicBool::new(false));
+    let unsteady = |store: Store| {
+        let inner = store.directory.clone().unwrap();
+        Store { directory: Some(Arc::new(Unsteady { inner, away: Arc::clone(&away) })), ..store }
+    };
+    let gateway = site(&origin, |_| {}).start_with(unsteady).await;
+    add_users(&gateway).await;
+    let (root, staff) = (Browser::of(&gateway, "root").await, Browser::of(&gateway, "helper").await);
+    let (_, _) = (root.page("/users").await, staff.page("/users").await);
+    let secret = csrf(&root.page("/users").await);
+    away.store(true, Ordering::SeqCst);
+    for path in ["/status", "/traffic", "/traffic/errors"] {
+        let page = root.page(path).await;
+        assert!(page.contains("The store does not answer. This page works without it"), "{path}: {page}");
+    }
+    assert_eq!(root.get("/traffic/live").await.status, 200);
+    assert_eq!(staff.get("/traffic").await.status, 200);
+    assert_eq!(staff.get("/status").await.status, 403, "rights stay as they were");
+    for path in ["/", "/users", "/tokens", "/tokens/1", "/audit", "/groups", "/password", "/users/add"] {
+        assert_ne!(root.get(path).await.status, 200, "{path}");
+    }
+    // Nothing is changed without the store, and nothing is shown to a stranger.
+    let reload = root.send(root.form("/status/reload", encoded(&[("csrf", &secret)]))).await;
+    assert_eq!(reload.status, 503);
+    assert_eq!(Browser::new(&gateway).get("/status").await.status, 303);
+    let refused = Browser::new(&gateway).sign_in("root", PASSWORD).await;
+    assert!(refused.status == 503 && refused.text().contains("The store does not answer"), "{}", refused.text());
+    gateway.hand.advance(std::time::Duration::from_secs(3_601));
+    assert_eq!(root.get("/status").await.status, 503, "after an hour the rights of the user are unknown");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_superuser_the_sign_in_page_says_how_to_create_one() {
+    let origin = Origin::answering("fine").await;
+    let gateway = site(&origin, |_| {}).start().await;
+    let page = Browser::new(&gateway).page("/sign-in").await;
+    assert!(page.contains("tokengate user create NAME --superuser"), "{page}");
+    add_users(&gateway).await;
+    let page = Browser::new(&gateway).page("/sign-in").await;
+    assert!(!page.contains("tokengate user create"), "{page}");
+    let deep = Browser::new(&gateway).page("/sign-in?next=%2Ftokens").await;
+    assert!(deep.contains("Sign in to continue.") && deep.contains("name=\"next\" value=\"/tokens\""), "{deep}");
+}

@@ -2,6 +2,7 @@
 
 use tokengate::config::settings::Login;
 use tokengate::store::NewUser;
+use tokengate::token::TokenKey;
 
 use super::*;
 
@@ -118,4 +119,39 @@ async fn the_status_shows_own_paths_and_the_addresses_of_certificates() {
     assert!(page.contains(any) && page.contains("this gateway</span>"), "{login}");
     let hosts = page.split("data-label=\"Hosts\">").nth(1).unwrap().split('<').next().unwrap();
     assert!(hosts.contains("localhost, ") && hosts.contains(", 127.0.0.1, ::1"), "{hosts}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_trail_tells_public_logins_from_acts_of_the_gateway_and_has_former_and_new_values() {
+    let origin = Origin::answering("fine").await;
+    let site = site(&origin, |_| {}).with(|settings| settings.login = Some(Login::default()));
+    let gateway = started(site).await;
+    let form = [("username", "alice"), ("password", PASSWORD)];
+    let login = Ask::post("/gettoken/", encoded(&form)).field("Content-Type", "application/x-www-form-urlencoded");
+    assert_eq!(login.to(&gateway).await.status, 200);
+    let key = gateway.issue_named("alice", "read", None, &gateway.clock()).await;
+    let digest = TokenKey::parse(&key).unwrap().digest();
+    gateway.store.tokens.mark_exposed(digest, [192, 0, 2, 9].into(), gateway.clock().now()).await.unwrap();
+    let browser = Browser::of(&gateway, "root").await;
+    let public = browser.page("/audit?via=public").await;
+    assert!(public.contains("Token issued</td>") && public.contains(">public pages</span>"), "{public}");
+    assert!(!public.contains("exposed</td>"), "{public}");
+    let own = browser.page("/audit?via=gateway&act=token_exposed").await;
+    assert!(own.contains("exposed</td>") && !own.contains("public pages</span>"), "{own}");
+
+    let token = gateway.store.tokens.find(&TokenKey::parse(&key).unwrap()).await.unwrap().unwrap().id;
+    let path = format!("/tokens/{token}/terms");
+    for (name, note, scopes) in [("laptop", "of the office", "read"), ("phone", "of the field", "write")] {
+        let fields = [("name", name), ("note", note), ("scopes", scopes), ("ends", "30")];
+        browser.submit_and_follow(&path, &path, &fields).await;
+    }
+    let trail = browser.page("/audit?act=token_terms_set").await;
+    for told in [
+        "name: laptop → phone",
+        "note: of the office → of the field",
+        "note: none → of the office",
+        "scopes: read → write",
+    ] {
+        assert!(trail.contains(told), "{told}: {trail}");
+    }
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::support::python::{SCHEMATHESIS, output};
+use crate::support::python::{OPENAPI, SCHEMATHESIS, output};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_document_needs_no_authentication() {
@@ -53,4 +53,20 @@ async fn the_api_conforms_to_its_document() {
     assert!(asked.status.success(), "{report}\n{}", String::from_utf8_lossy(&asked.stderr));
     let still_there = api.ask_as(Some(&key), "GET", "/users", None).await;
     assert_eq!(still_there.status, 200, "its token stayed valid");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_generated_from_the_document_works() {
+    let api = Api::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = OPENAPI.command().await;
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/api/generated.py"));
+    command.arg(format!("https://localhost:{}", api.gateway.admin_address().port()));
+    command.arg(api.gateway.authority()).arg(&api.root).arg(folder.path());
+    for proxy in ["http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
+        command.env_remove(proxy);
+    }
+    let ran = output(command).await;
+    let [out, err] = [ran.stdout, ran.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    assert!(ran.status.success() && out == "done\n", "{out}{err}");
 }

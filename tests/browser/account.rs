@@ -253,3 +253,39 @@ async fn a_sign_in_page_says_why_it_is_shown() {
     assert!(page.text().contains("Sign in to continue."), "{}", page.text());
     assert!(!browser.get(&gateway, "/auth/login/").await.text().contains("Sign in to continue."));
 }
+
+#[tokio::test]
+async fn the_name_of_a_new_token_survives_an_error_and_the_end_of_the_session() {
+    let origin = Origin::answering("hello").await;
+    let gateway = gateway(&origin).await;
+    let mut alice = Browser::of(&gateway, "alice").await;
+    let (name, shown) = ("lap \"& töp", "id=\"token-name\" name=\"name\"");
+    let field = |page: &crate::support::Answer| {
+        let rest = page.text().split(shown).nth(1).unwrap_or_else(|| panic!("{}", page.text()));
+        rest.split('>').next().unwrap().to_owned()
+    };
+    let create = [("action", "create"), ("name", name), ("password", "nope")];
+    let answer = act(&mut alice, &gateway, &create).await;
+    let kept = " value=\"lap &#34;&#38; töp\"";
+    assert!(answer.text().contains("Wrong password.") && field(&answer).ends_with(kept), "{}", answer.text());
+    assert!(field(&alice.get(&gateway, "/auth/account/").await).ends_with(" value=\"\""));
+
+    let secret = super::secret(&alice.get(&gateway, "/auth/account/").await);
+    let fields = [&[("csrfmiddlewaretoken", secret.as_str())][..], &create].concat();
+    gateway.hand.advance(std::time::Duration::from_secs(30 * 86_400));
+    let answer = alice.post(&gateway, "/auth/account/", &fields).await;
+    let to = answer.fields.get("location").unwrap().to_owned();
+    assert!(answer.status == 302 && to.starts_with("/auth/login/?next=/auth/account/%3Fname%3D"), "{answer:?}");
+    // A browser has dropped the cookie of the session by then, and with it the secret of its forms.
+    alice.jar.remove(super::SESSION);
+    let answer = alice.post(&gateway, "/auth/account/", &fields).await;
+    assert!(answer.status == 403 && answer.text().contains(&to), "{}", answer.text());
+    let form = [("username", "alice"), ("password", PASSWORD)];
+    let page = alice.get(&gateway, &to).await;
+    let next = page.text().split("name=\"next\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let secret = super::secret(&page);
+    let fields = [&[("csrfmiddlewaretoken", secret.as_str()), ("next", &next)][..], &form].concat();
+    let answer = alice.post(&gateway, "/auth/login/", &fields).await;
+    let page = alice.get(&gateway, answer.fields.get("location").unwrap()).await;
+    assert!(field(&page).ends_with(kept), "{}", page.text());
+}

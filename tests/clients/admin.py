@@ -348,8 +348,198 @@ def pages_are_accessible(page, look):
     look_at("user-deactivating")
 
 
+def an_operator_walks(page):
+    """What an operator does on a day, with the mistakes that people make."""
+    page.goto(f"{admin}/users/add")
+    expect(page).to_have_url(f"{admin}/sign-in?next=%2Fusers%2Fadd")
+    expect(page.get_by_role("alert")).to_contain_text("Sign in to continue.")
+    page.get_by_label("Username").fill(user)
+    page.get_by_label("Password").fill(password)
+    follow(page, page.get_by_role("button", name="Sign in"))
+    expect(page).to_have_url(f"{admin}/users/add")
+
+    # Errors stand at their fields and get the focus; what was typed stays.
+    page.get_by_label("Username").fill("zoë")
+    page.get_by_label("First name").fill("Zoë")
+    page.get_by_label("Last name").fill("Ångström")
+    page.get_by_label("E-mail address").fill("zoe@example.test")
+    page.get_by_label("Groups").fill("editors")
+    for typed, error in [("12345678", "common"), ("Angström-zoë", "too similar"), ("zoë", "at least 8 characters")]:
+        field = page.get_by_label("Password", exact=False).and_(page.locator("#password"))
+        for one in [field, page.get_by_label("Repeat password")]:
+            one.evaluate("it => it.removeAttribute('minlength')")
+            one.fill(typed)
+        page.get_by_label("Your own password").fill(password)
+        follow(page, page.get_by_role("button", name="Add the user", exact=True))
+        expect(field).to_have_attribute("aria-invalid", "true")
+        expect(field).to_have_accessible_description(re.compile(error))
+        expect(field).to_be_focused()
+        expect(field).to_have_value("")
+        expect(page.get_by_label("E-mail address")).to_have_value("zoe@example.test")
+    for one in [page.locator("#password"), page.get_by_label("Repeat password")]:
+        one.fill("a walk in the park")
+    page.get_by_label("Your own password").fill(password)
+    follow(page, page.get_by_role("button", name="Add the user", exact=True))
+    told(page, "User zoë was created.")
+    their_page = page.url
+
+    # Found by parts of the username, the real name, the e-mail address.
+    for part in ["ZOË", "ångstr", "Example.TEST"]:
+        page.goto(f"{admin}/users")
+        page.get_by_label("Name or e-mail").fill(part)
+        follow(page, page.get_by_role("button", name="Search"))
+        expect(page.locator("tbody th", has_text="zoë")).to_have_count(1)
+
+    # Nothing is told as changed when nothing was.
+    page.goto(f"{their_page}/edit")
+    follow(page, page.get_by_role("button", name="Save"))
+    told(page, "Nothing was changed.")
+    page.reload()
+    expect(page.get_by_role("status")).to_have_count(0)
+
+    # A token without the password: it was entered less than five minutes ago. The key works, also after a rotation.
+    page.goto(f"{their_page}/tokens/add")
+    named = form(page, "Named token")
+    named.get_by_label("Name").fill("ci")
+    old = issued(page, named, "Issue the token")
+    becomes(200, old)
+    follow(page, page.get_by_role("link", name="Rotate"))
+    follow(page, page.get_by_role("button", name="Issue a new key"))
+    new = page.locator("#key").inner_text()
+    becomes(200, new)
+    becomes(200, old)
+    page.locator("summary", has_text="Disable").click()
+    follow(page, page.get_by_role("button", name="Disable the token"))
+    becomes(401, new)
+    follow(page, page.get_by_role("button", name="Enable"))
+    becomes(200, new)
+    a_question_closes(page)
+
+    # The login token is shown and reset on its own page.
+    page.goto(f"{their_page}/tokens/add")
+    login = issued(page, form(page, "Login token"), "Show")
+    becomes(200, login)
+    page.locator("summary", has_text="Show or reset").click()
+    follow(page, page.get_by_role("button", name="Reset the token"))
+    becomes(401, login)
+
+    # Two tabs: signed out in one, saved in the other.
+    other = page.context.new_page()
+    other.goto(f"{their_page}/edit")
+    other.get_by_label("First name").fill("Zoé")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page).to_have_url(f"{admin}/sign-in")
+    follow(other, other.get_by_role("button", name="Save"))
+    expect(other.get_by_role("heading", level=1)).to_have_text("Sign in again")
+    expect(other.get_by_label("Username")).to_be_focused()
+    looked_at(other, "admin-sign-in-again")
+    other.get_by_label("Username").fill(user)
+    other.get_by_label("Password").fill(password)
+    follow(other, other.get_by_role("button", name="Sign in and send the form"))
+    told(other, "The details were changed.")
+    expect(other.get_by_text("Zoé Ångström")).to_be_visible()
+
+    # Who did what.
+    other.goto(f"{admin}/audit?actor={user[:-1]}&act=user_edited")
+    expect(other.get_by_role("cell", name=re.compile("first name: Zoë → Zoé"))).to_be_visible()
+    other.go_back()
+    other.get_by_role("button", name="Sign out").click()
+    expect(other).to_have_url(f"{admin}/sign-in")
+    other.go_back()
+    expect(other).to_have_url(re.compile("/sign-in"))
+
+
+def a_question_closes(page):
+    """A question closes by Escape and by Cancel, and the focus returns to what has opened it."""
+    opener = page.locator("summary", has_text="Revoke")
+    for close in [lambda: page.keyboard.press("Escape"), lambda: page.get_by_role("button", name="Cancel").click()]:
+        opener.focus()
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("button", name="Revoke permanently")).to_be_visible()
+        page.keyboard.press("Tab")
+        close()
+        expect(page.get_by_role("button", name="Revoke permanently")).to_be_hidden()
+        expect(opener).to_be_focused()
+
+
+def by_keyboard(page):
+    """A user is found and deactivated, and a token is issued, with the keyboard alone."""
+
+    def steps_to(target):
+        page.wait_for_load_state()
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            if target.evaluate("it => it === document.activeElement"):
+                ring = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+                assert ring != "none", "the focus is visible"
+                return
+        raise AssertionError(f"Tab does not reach {target}")
+
+    sign_in_by_keys(page)
+    expect(page).to_have_url(f"{admin}/users")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    steps_to(page.get_by_label("Name or e-mail"))
+    page.keyboard.type("alice")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    steps_to(page.locator("tbody th a"))
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    steps_to(page.get_by_role("link", name="New token"))
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    named = form(page, "Named token")
+    steps_to(named.get_by_label("Name"))
+    page.keyboard.type("by keyboard")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    becomes(200, page.locator("#key").inner_text())
+    steps_to(page.locator("summary", has_text="Revoke"))
+    page.keyboard.press("Space")
+    steps_to(page.get_by_role("button", name="Revoke permanently"))
+    with page.expect_navigation():
+        page.keyboard.press("Space")
+    told(page, "The token was revoked and no longer works.")
+    steps_to(page.get_by_role("button", name="Sign out"))
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+
+
+def staff_is_offered_what_staff_may_do(page):
+    sign_in(page, name="helper")
+    for path in ["users", "tokens", "traffic", "look-up"]:
+        page.goto(f"{admin}/{path}")
+        for link in page.get_by_role("link").all():
+            target = link.get_attribute("href")
+            assert not re.match(r"/(status|audit|groups|users/add|traffic/errors)", target), (path, target)
+    page.goto(f"{admin}/users")
+    follow(page, page.get_by_role("link", name="alice"))
+    for name in ["Edit", "Groups", "Password", "Permissions", "Delete"]:
+        expect(page.get_by_role("link", name=name, exact=True)).to_have_count(0)
+    expect(page.locator("summary", has_text="Deactivate")).to_have_count(0)
+    page.get_by_role("link", name="New token").click()
+    named = form(page, "Named token")
+    named.get_by_label("Name").fill("from staff")
+    becomes(200, issued(page, named, "Issue the token"))
+    page.get_by_role("link", name="Change password").click()
+    page.get_by_label("Your own password").fill(password)
+    for label in ["New password", "Repeat new password"]:
+        page.get_by_label(label, exact=True).fill("quite another horse")
+    follow(page, page.get_by_role("button", name="Change the password"))
+    expect(page).to_have_url(f"{admin}/users")
+
+
 with chromium(authority) as browser:
     match scenario:
+        case "operator":
+            # Three times 400, and one 403.
+            visit(browser, an_operator_walks, refusals=4)
+        case "keyboard":
+            visit(browser, by_keyboard)
+        case "staff":
+            visit(browser, staff_is_offered_what_staff_may_do)
         case "walk":
             visit(browser, a_user_is_made_and_gets_tokens, True)
         case "without_scripts":

@@ -33,6 +33,24 @@ async fn the_same_works_without_scripts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_operator_makes_the_mistakes_that_people_make_and_loses_nothing() {
+    let origin = Origin::answering("fine").await;
+    plays("operator", &gateway(&origin).await, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_and_tokens_are_managed_by_keyboard_alone() {
+    let origin = Origin::answering("fine").await;
+    plays("keyboard", &gateway(&origin).await, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn staff_is_offered_only_what_staff_may_do() {
+    let origin = Origin::answering("fine").await;
+    plays("staff", &gateway(&origin).await, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_thousand_users_are_searched_filtered_and_paged() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;

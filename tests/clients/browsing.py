@@ -42,7 +42,7 @@ def follow(page, way):
 
 
 def visit(browser, act, *more, refusals=0, **settings):
-    """Acts on a page in a new browser context; the only errors allowed are `refusals` responses with 403."""
+    """Acts on a page in a new browser context; the only errors allowed are `refusals` responses with 400 or 403."""
     # Without transitions: axe would measure the contrast of a colour that is still changing.
     context = browser.new_context(reduced_motion="reduce", **settings)
     context.set_default_timeout(PATIENCE * 1000)
@@ -63,7 +63,7 @@ def visit(browser, act, *more, refusals=0, **settings):
     page.on("pageerror", lambda fault: complaints.append(str(fault)))
     page.on("requestfailed", failed)
     act(page, *more)
-    refused = [text for text in complaints if "status of 403" in text]
+    refused = [text for text in complaints if "status of 400" in text or "status of 403" in text]
     assert len(refused) == refusals and len(complaints) == refusals, complaints
     context.close()
 

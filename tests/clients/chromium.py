@@ -3,6 +3,7 @@
 With SCREENSHOTS=FOLDER in the environment, screenshots are saved there.
 """
 
+import re
 import sys
 import time
 
@@ -87,6 +88,53 @@ def a_user_manages_tokens(page):
     page.goto(f"{gateway}/auth/account/")
     expect(page).to_have_url(f"{gateway}/auth/login/?next=/auth/account/")
     assert status(key=new) == 200, "a session ends, its user's tokens do not"
+
+
+def a_user_renames_tokens_and_changes_the_password(page):
+    """Each act is followed by a reload, which repeats nothing."""
+    new_password = "another & horse=9 é"
+    log_in(page)
+
+    def reloaded(text):
+        expect(page.get_by_role("status")).to_contain_text(text)
+        page.reload()
+        expect(page.get_by_role("status")).to_have_count(0)
+
+    section(page, "New token").get_by_label("Name").fill("laptop")
+    named = key_for_password(page, "New token", "Create the token")
+    reloaded("Copy your new token")
+    expect(page.get_by_role("row", name="laptop")).to_have_count(1)
+    assert named not in page.content()
+
+    row = page.get_by_role("row", name="laptop")
+    row.locator("summary", has_text="Change").click()
+    row.get_by_label("Name").fill("desk")
+    row.get_by_label("Expires").select_option("30")
+    row.get_by_label("Password").fill(password)
+    follow(page, row.get_by_role("button", name="Change the token"))
+    reloaded("changed")
+    expect(page.get_by_role("row", name="laptop")).to_have_count(0)
+    expect(page.get_by_role("row", name="desk")).not_to_contain_text(re.compile("never.*never"))
+    becomes(200, key=named)
+
+    form = section(page, "Password")
+    for typed, error in [("12345678", "common"), (new_password, None)]:
+        form.get_by_label("Current password").fill(password)
+        form.get_by_label("New password", exact=True).fill(typed)
+        form.get_by_label("Repeat new password").fill(typed)
+        follow(page, form.get_by_role("button", name="Change the password"))
+        if error:
+            expect(page.get_by_role("alert")).to_contain_text(error)
+    reloaded("password was changed")
+    revoke(page.get_by_role("row", name="desk"))
+    reloaded("The token was revoked")
+    becomes(401, key=named)
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Signed out")
+    page.goto(f"{gateway}/auth/account/")
+    expect(page).to_have_url(f"{gateway}/auth/login/?next=/auth/account/")
+    log_in(page, new_password)
+    expect(page.get_by_role("heading", level=1)).to_have_text(user)
 
 
 def a_wrong_password_is_reported(page):
@@ -174,6 +222,8 @@ with chromium(authority) as browser:
             visit(browser, a_user_manages_tokens)
         case "without_scripts":
             visit(browser, a_user_manages_tokens, java_script_enabled=False)
+        case "changes":
+            visit(browser, a_user_renames_tokens_and_changes_the_password)
         case "wrong_password":
             visit(browser, a_wrong_password_is_reported)
         case "keyboard":

@@ -30,6 +30,11 @@ async fn a_user_manages_tokens_and_signs_out() {
 }
 
 #[tokio::test]
+async fn a_user_renames_tokens_and_changes_the_password() {
+    plays("changes").await;
+}
+
+#[tokio::test]
 async fn everything_works_without_scripts() {
     plays("without_scripts").await;
 }

@@ -13,6 +13,7 @@ use super::project::Project;
 use crate::support::Postgres;
 
 for_each_database! {
+    ids_that_clash_are_reported_and_mapped_on_request_and_a_dry_run_writes_nothing
     an_import_imports_everything_and_nothing_twice
     every_token_of_a_user_is_imported_or_reported
     a_key_of_several_tokens_is_not_imported
@@ -116,7 +117,7 @@ User.objects.get(username='alice').groups.remove(Group.objects.get(name='a'))";
     project.python(code).await;
     let (whole, text) = told(&folder, &project, &[]);
     let differs = format!(
-        "user alice (id {id}): kept unchanged, although it differs: e-mail (here: alice@example.com; there: \
+        "alice\t{id}\tkept unchanged, although it differs: e-mail (here: alice@example.com; there: \
          x@example.com), groups (here: a, b; there: b), superuser (here: no; there: yes)\n"
     );
     assert!(
@@ -124,7 +125,7 @@ User.objects.get(username='alice').groups.remove(Group.objects.get(name='a'))";
         "{text}"
     );
     assert!(text.ends_with("tokens: 0 imported, 2 there already, 2 skipped\n"), "{text}");
-    assert!(text.contains("user eve\\n (id "), "a name keeps to its line: {text}");
+    assert!(text.contains("\neve\\n\t"), "a name keeps to its line: {text}");
     assert_eq!(tables(), once);
 }
 
@@ -259,13 +260,13 @@ print(Token.objects.create(user=User.objects.get(username='reset')).key)";
     let (whole, text) = told(&folder, &project, &[]);
     assert!(!whole, "{text}");
     for part in [
-        "user gone (id 2): is deleted in the Django database: active here\n",
-        "): token ",
+        "gone\t2\tis deleted in the Django database: active here\n",
+        "\ttoken ",
         "is invalid or more restricted in the Django database: valid here\n",
         "is inactive in the Django database: active here\n",
         "no longer valid in the Django database: 2 users, 3 tokens, still valid here; --prune revokes them\n",
     ] {
-        let part = part.replace("(id 2)", &format!("(id {})", user(&folder, "gone")["id"]));
+        let part = part.replace("\t2\t", &format!("\t{}\t", user(&folder, "gone")["id"]));
         assert!(text.contains(&part), "{part}: {text}");
     }
     assert_eq!(tables(), before, "nothing was ended");
@@ -453,4 +454,41 @@ async fn one_server_has_one_address_in_all_spellings() {
     );
     let (done, text) = import("LOCALHOST", &["--prune"]);
     assert!(done && !text.contains("imported from"), "{text}");
+}
+
+async fn ids_that_clash_are_reported_and_mapped_on_request_and_a_dry_run_writes_nothing(project: Project) {
+    let code = "
+for n in ('alice', 'bob'): User.objects.create_user(n, n + '@example.com')
+print(User.objects.get(username='alice').pk, Token.objects.get(user__username='alice').key)";
+    let printed = project.python(code).await;
+    let (id, key) = printed.trim().split_once(' ').unwrap();
+    let folder = folder("");
+    assert!(run(&folder, &["migrate"]).0);
+    let (made, text) = run(&folder, &["user", "create", "zed", "--id", id, "--no-password"]);
+    assert!(made, "{text}");
+    let tables = || run(&folder, &["user", "list", "--json"]).1 + &run(&folder, &["token", "list", "--json"]).1;
+    let before = tables();
+
+    let (whole, report) = import(&folder, &project, &["--dry-run"]);
+    assert!(!whole && report["dry_run"] == true && report["users"]["skipped"] == 1, "{report}");
+    let (whole, text) = told(&folder, &project, &["--dry-run", "--map-ids"]);
+    assert!(whole && text.contains("dry run: nothing was written"), "{text}");
+    assert_eq!(tables(), before, "a dry run writes nothing");
+
+    let (whole, text) = told(&folder, &project, &[]);
+    assert!(!whole, "exits with 1 while something is missing: {text}");
+    let head = text.lines().find(|line| line.starts_with("USER")).unwrap();
+    assert_eq!(head, "USER\tID\tWHAT");
+    assert!(text.contains(&format!("alice\t{id}\tskipped: its id {id} belongs to user zed here")), "{text}");
+    assert!(text.contains("skipped: the user was skipped"), "{text}");
+
+    let (whole, report) = import(&folder, &project, &["--map-ids"]);
+    let [told] = remarks(&report, "alice")[..] else { panic!("{report}") };
+    assert!(whole && told.starts_with("imported with the id "), "{report}");
+    assert_ne!(user(&folder, "alice")["id"].to_string(), id);
+    assert_eq!(run(&folder, &["token", "create", "alice"]).1, format!("Generated token {key} for user alice\n"));
+    let mapped = tables();
+    let (whole, report) = import(&folder, &project, &["--map-ids"]);
+    assert!(whole && report["users"]["imported"] == 0, "{report}");
+    assert_eq!(tables(), mapped, "the second run finds the same users");
 }

@@ -11,6 +11,8 @@ pub static DJANGO: Python = Python::by("scripts/django");
 pub static CLIENTS: Python = Python::by("scripts/clients");
 /// The environment of `scripts/proxies`: programs beside the interpreter.
 pub static PROXIES: Python = Python::by("scripts/proxies");
+/// The environment of `scripts/openapi`.
+pub static OPENAPI: Python = Python::by("scripts/openapi");
 /// The environment of `scripts/schemathesis`.
 pub static SCHEMATHESIS: Python = Python::by("scripts/schemathesis");
 

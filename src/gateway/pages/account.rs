@@ -12,6 +12,7 @@ use super::shown::{self, Act};
 use super::{Answer, Page, PageForm, Visit, failed, retry_after, told};
 use crate::auth::{Accepted, AuthFailure, KeyForm};
 use crate::config::settings::Auth;
+use crate::gateway::sign_in::encoded;
 use crate::gateway::{Exchange, Gateway, Refusal};
 use crate::identity::{self, Identity};
 use crate::login::html::{self, AccountPage, EXPIRES, FormSeal, Notice};
@@ -20,6 +21,9 @@ use crate::store::Password;
 use crate::token::{AuthMethod, TokenId, TokenKey};
 
 const WRONG: &str = "Wrong password.";
+
+/// The field of the query with the name that the form for a new token begins with.
+const NAME: &str = "name";
 
 /// The result of a form of the page.
 struct Done {
@@ -44,13 +48,15 @@ impl Gateway {
             Some(user) => {
                 let shown = shown::notice(visit.fields());
                 let was_shown = shown.is_some();
-                let mut answer = visit.account_page(&user, StatusCode::OK, shown.unwrap_or(Notice::None)).await?;
+                let name = visit.asked(NAME).unwrap_or_default();
+                let with = (shown.unwrap_or(Notice::None), name.as_str());
+                let mut answer = visit.account_page(&user, StatusCode::OK, with).await?;
                 if was_shown {
                     answer.cookies.push(shown::removed(&visit.endpoint.path(Page::Account)));
                 }
                 Ok(answer)
             }
-            None => Ok(visit.to_login()),
+            None => Ok(Answer::to(visit.login_for(""))),
         }
     }
 
@@ -60,7 +66,10 @@ impl Gateway {
         form: PageForm,
         exchange: &mut Exchange,
     ) -> Result<Answer, Refusal> {
-        let Some(user) = self.visitor(visit, exchange).await? else { return Ok(visit.to_login()) };
+        let name = form.new_token_name().to_owned();
+        let Some(user) = self.visitor(visit, exchange).await? else {
+            return Ok(Answer::to(visit.login_for(&name)));
+        };
         match visit.change(&user, form, exchange).await {
             Ok(Done { act, key, cookies }) => {
                 // Redirected, so that a reload does not repeat the act.
@@ -74,7 +83,7 @@ impl Gateway {
             Err(failure) => {
                 let (status, outcome, text) = told(&failure);
                 let text = if failure == LoginFailure::Refused { WRONG } else { &text };
-                let answer = visit.account_page(&user, status, Notice::Error(text)).await?;
+                let answer = visit.account_page(&user, status, (Notice::Error(text), &name)).await?;
                 Ok(Answer { outcome, retry_after: retry_after(&failure), ..answer })
             }
         }
@@ -96,12 +105,21 @@ impl Gateway {
 }
 
 impl Visit<'_> {
-    fn to_login(&self) -> Answer {
-        let (login, account) = (self.endpoint.path(Page::Login), self.endpoint.path(Page::Account));
-        Answer::to(format!("{login}?next={}", identity::encode(&account, b"&+#")))
+    /// The login page, which leads back to this page. The name that was typed for a new token survives.
+    pub(super) fn login_for(&self, token_name: &str) -> String {
+        let (login, mut account) = (self.endpoint.path(Page::Login), self.endpoint.path(Page::Account));
+        if !token_name.is_empty() {
+            account = format!("{account}?{NAME}={}", encoded(token_name));
+        }
+        format!("{login}?next={}", encoded(&account))
     }
 
-    async fn account_page(&self, user: &Identity, status: StatusCode, notice: Notice<'_>) -> Result<Answer, Refusal> {
+    async fn account_page(
+        &self,
+        user: &Identity,
+        status: StatusCode,
+        (notice, token_name): (Notice<'_>, &str),
+    ) -> Result<Answer, Refusal> {
         let tokens = match self.endpoint.issuer.tokens_of(user.subject()).await {
             Ok(tokens) => tokens,
             Err(failure) => return Ok(failed(&failure)),
@@ -116,6 +134,7 @@ impl Visit<'_> {
             seal: FormSeal { action: &account, csrf: &csrf },
             logout: FormSeal { action: &logout, csrf: &csrf },
             notice,
+            token_name,
         };
         Ok(Answer::new(status, html::render(&page)))
     }

@@ -29,6 +29,11 @@ pub(super) struct PageForm {
 }
 
 impl PageForm {
+    /// The name that was typed for a new token; empty in other forms.
+    pub(super) fn new_token_name(&self) -> &str {
+        if self.action == "create" { self.name.trim() } else { "" }
+    }
+
     /// The new password, once to set it and once to sign in with it.
     ///
     /// # Errors

@@ -165,7 +165,7 @@ impl Gateway {
                 )
                 .await?;
                 match csrf::check_form(&head.headers, target, visit.secure, &form.csrf) {
-                    Err(fault) => visit.forged(&fault),
+                    Err(fault) => visit.forged(&fault, form.new_token_name()),
                     Ok(()) => match page {
                         Page::Login => visit.log_in(form, exchange).await?,
                         Page::Logout => visit.log_out(&form).await,
@@ -213,14 +213,19 @@ impl<'r> Visit<'r> {
         if let Some(next) = form {
             return next::safe(next, self.target, self.secure);
         }
+        self.asked("next").and_then(|asked| next::safe(&asked, self.target, self.secure))
+    }
+
+    /// The last value of this name in the query.
+    fn asked(&self, wanted: &str) -> Option<String> {
         let mut asked = None;
         // Too many fields count as none.
         let _ = urlencoded::each(self.target.query().unwrap_or_default().as_bytes(), |name, value| {
-            if name == b"next" {
+            if name == wanted.as_bytes() {
                 asked = Some(String::from_utf8_lossy(&urlencoded::decode(value)).into_owned());
             }
         });
-        asked.and_then(|asked| next::safe(&asked, self.target, self.secure))
+        asked
     }
 
     fn login_page(
@@ -256,8 +261,12 @@ impl<'r> Visit<'r> {
         answer
     }
 
-    fn forged(&self, fault: &CsrfFault) -> Answer {
-        let login = self.endpoint.path(Page::Login);
+    fn forged(&self, fault: &CsrfFault, token_name: &str) -> Answer {
+        // A browser drops the cookie of a session that has ended, and the secret with it.
+        let login = match fault {
+            CsrfFault::NoCookie | CsrfFault::Form => self.login_for(token_name),
+            _ => self.endpoint.path(Page::Login),
+        };
         let text = format!(
             "This form has expired, or was sent from another site. Go back, reload the page and try again. ({fault})"
         );

@@ -7,6 +7,9 @@ use crate::clock::Timestamp;
 use crate::store::{NewUser, PersonalDetails, TokenDetails};
 use crate::token::ScopeSet;
 
+/// Characters of a note that an entry repeats.
+const MAX_NOTE: usize = 60;
+
 /// How a new user differs from an ordinary active one; empty: no difference.
 pub(super) fn created(user: &NewUser) -> String {
     let mut parts = Vec::new();
@@ -67,7 +70,7 @@ pub(super) fn issued(expires: Option<Timestamp>, scopes: &ScopeSet) -> String {
     end.into_iter().chain(scopes).collect::<Vec<_>>().join(" ")
 }
 
-/// The changed terms of a token; empty: none. A note is not repeated: it can be long.
+/// The changed terms of a token; empty: none. Of a note, only the beginning is repeated: it can be long.
 pub(super) fn terms(former: &TokenDetails, now: &NewTerms<'_>) -> String {
     let mut parts = Vec::new();
     if *now.name != former.name {
@@ -82,7 +85,7 @@ pub(super) fn terms(former: &TokenDetails, now: &NewTerms<'_>) -> String {
         parts.push(format!("scopes: {} → {}", set(&former.record.scopes), set(now.scopes)));
     }
     if *now.note != former.note {
-        parts.push("note changed".to_owned());
+        parts.push(format!("note: {} → {}", beginning(&former.note), beginning(now.note)));
     }
     parts.join("; ")
 }
@@ -99,6 +102,13 @@ pub(super) fn sorted(names: &[String]) -> Vec<String> {
     names.sort();
     names.dedup();
     names
+}
+
+fn beginning(note: &str) -> String {
+    match note.char_indices().nth(MAX_NOTE) {
+        Some((end, _)) => format!("{}…", name_of(note.get(..end).unwrap_or_default())),
+        None => or_none(note),
+    }
 }
 
 fn or_none(text: &str) -> String {

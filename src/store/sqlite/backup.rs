@@ -16,6 +16,9 @@ use crate::store::keyfile::{KeyFile, KeyFileError};
 use crate::store::seal::Sealer;
 use crate::store::sql::Database;
 
+/// The ending of a file that is being written.
+pub const PART: &str = ".part";
+
 /// A checked backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backup {
@@ -117,7 +120,7 @@ struct Part {
 impl Part {
     fn create(place: &Path) -> Result<Part, BackupError> {
         let mut name = place.as_os_str().to_owned();
-        name.push(OsString::from(".part"));
+        name.push(OsString::from(PART));
         let path = PathBuf::from(name);
         // Mode 0600: users and digests of passwords are in it. SQLite accepts an empty file.
         let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);

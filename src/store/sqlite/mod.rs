@@ -4,5 +4,5 @@ mod backup;
 mod database;
 mod feed;
 
-pub use self::backup::{Backup, BackupError, back_up, restore};
+pub use self::backup::{Backup, BackupError, PART, back_up, restore};
 pub(super) use self::database::{FileId, SqliteDatabase, sorted};
