@@ -77,7 +77,8 @@ async fn samples_and_hidden_facts_apply_from_a_reload_on() {
 async fn lines_have_the_form_that_is_configured_and_a_reload_changes_it() {
     let origin = Origin::answering("hello").await;
     let template = |text: &str| LogFormat::Template(LogTemplate::parse(text).unwrap());
-    let site = Site::before(&origin).with(|settings| settings.log.access_format = template("{method} {status} {user} {path}"));
+    let site =
+        Site::before(&origin).with(|settings| settings.log.access_format = template("{method} {status} {user} {path}"));
     let gateway = site.start().await;
     let key = gateway.issue("alice").await;
     let mut shown = 0;

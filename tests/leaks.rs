@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokengate::config::settings::{ExposedToken, Login, Plaintext};
 use tokengate::store::{NewUser, Password};
-use tokengate::telemetry::log;
+use tokengate::telemetry::{LogFormat, log};
 use tokengate::units::Rate;
 
 use crate::support::client::BOTH;
@@ -43,6 +43,7 @@ async fn invariant_3_a_key_never_appears_in_any_output() {
         .await;
         let site = Site::before(&origin).with(|settings| {
             settings.log.json = json;
+            settings.log.access_format = if json { LogFormat::Json } else { LogFormat::Text };
             settings.listeners[1].role = plain(Plaintext::Redirect, ExposedToken::Revoke);
         });
         let gateway = site.start().await;

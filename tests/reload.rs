@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokengate::app::ReloadError;
 use tokengate::config::settings::{Auth, ExposedToken, ListenerRole, Plaintext, Settings};
+use tokengate::telemetry::LogFormat;
 
 use crate::support::client::BOTH;
 use crate::support::gateway::{listener, plain, route};
@@ -162,7 +163,8 @@ async fn the_access_log_is_switched_off_and_on_and_changes_its_format() {
     for (count, path, access, json) in
         [(1, "/public/text", true, false), (2, "/public/off", false, false), (3, "/public/json", true, true)]
     {
-        gateway.reload(|settings| (settings.log.access, settings.log.json) = (access, json)).await.unwrap();
+        let format = if json { LogFormat::Json } else { LogFormat::Text };
+        gateway.reload(|settings| (settings.log.access, settings.log.access_format) = (access, format)).await.unwrap();
         Ask::get(path).to(&gateway).await;
         // A request ends shortly after its client has the response; its line is written then.
         gateway.has_counted("public", "forwarded", count).await;

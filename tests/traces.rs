@@ -5,14 +5,17 @@ use std::net::SocketAddr;
 use serde_json::Value;
 use tokengate::config::settings::{Collector, Redacted, Traces};
 
+use crate::support::authority::Authority;
 use crate::support::client::BOTH;
+use crate::support::tls_front::TlsFront;
 use crate::support::{Ask, Gateway, Origin, PATIENCE, Site, Step, eventually, nowhere};
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
 
 fn traces(collector: SocketAddr, sample: u32) -> Option<Traces> {
-    let endpoint = Collector { host: "127.0.0.1".to_owned(), port: collector.port(), path: "/v1/traces".to_owned() };
-    Some(Traces { endpoint, sample, trust_parent: false, service_name: "site".to_owned() })
+    let (host, port, path) = ("127.0.0.1".to_owned(), collector.port(), "/v1/traces".to_owned());
+    let endpoint = Collector { is_encrypted: false, host, port, path };
+    Some(Traces { endpoint, authorities: None, sample, trust_parent: false, service_name: "site".to_owned() })
 }
 
 /// All spans that a collector has got, and the attributes of the resource.
@@ -81,6 +84,26 @@ async fn a_recorded_request_is_spans_and_the_upstream_sees_the_attempt_as_its_pa
         assert_eq!(spans[3].get("parentSpanId"), None);
         assert_ne!(spans[3]["traceId"], spans[0]["traceId"]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_with_tls_must_have_a_certificate_of_the_configured_authority() {
+    let (origin, collector) = (Origin::answering("hello").await, Origin::answering("{}").await);
+    let (ours, other) = (Authority::new(), Authority::new());
+    let front = TlsFront::before(collector.address(), &ours.issue("collector", &["127.0.0.1"]).read()).await;
+    let over_tls = |authority: &Authority| {
+        let mut traces = traces(front.address(), 1).unwrap();
+        traces.endpoint.is_encrypted = true;
+        Some(Traces { authorities: Some(authority.trusted().authorities), ..traces })
+    };
+    let gateway = Site::before(&origin).with(|settings| settings.traces = over_tls(&other)).start().await;
+    assert_eq!(Ask::get("/public/x").to(&gateway).await.status, 200);
+    let is_dropped = || async { gateway.metric("tokengate_traces_dropped_total") == 1 };
+    eventually(PATIENCE, "the trace is dropped", is_dropped).await;
+    assert_eq!(collector.count(), 0, "nothing was sent to a server that could be another one");
+    gateway.reload(|settings| settings.traces = over_tls(&ours)).await.unwrap();
+    assert_eq!(Ask::get("/public/x").to(&gateway).await.status, 200);
+    wait_for(&collector, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

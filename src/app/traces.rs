@@ -3,17 +3,24 @@
 //! It runs on the control half, so a collector that is slow or away delays no request. What cannot be sent is dropped and
 //! counted; an outage is one line in the log when it begins and one when it ends.
 
+use std::convert::Infallible;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use bytes::Bytes;
+use http::Request;
+use http::header::{CONNECTION, CONTENT_TYPE, USER_AGENT};
+use http_body::{Body, Frame, SizeHint};
 use tokio::sync::{mpsc, watch};
 
 use crate::config::settings::{Collector, Log, Redacted, Traces};
+use crate::https::HttpsClient;
 use crate::telemetry::trace::otlp;
 use crate::telemetry::{FinishedTrace, Outage, ProcessCounters, Redact, TraceRules, TraceSwitch};
+use crate::tls::Authorities;
 
 /// At most this many traces in one request.
 const BATCH: usize = 256;
@@ -21,12 +28,6 @@ const BATCH: usize = 256;
 const GATHER: Duration = Duration::from_secs(1);
 /// Time limit of one request to the collector.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// The most that is read of a response.
-const REST: u64 = 64 << 10;
-/// How long that may take.
-const DRAIN: Duration = Duration::from_secs(1);
-/// Longest status line of a response.
-const STATUS_LINE: usize = 256;
 
 /// Switches tracing as the configuration says.
 #[derive(Clone)]
@@ -43,7 +44,8 @@ impl TraceControl {
     ) -> (TraceControl, impl Future<Output = ()> + Send + 'static) {
         let (switch, queue) = TraceSwitch::new(counts);
         let (target, settings) = watch::channel(None);
-        let exporter = Exporter { switch: switch.clone(), settings, instance, outage: Outage::default() };
+        let (switch_of_task, outage) = (switch.clone(), Outage::default());
+        let exporter = Exporter { switch: switch_of_task, settings, instance, outage, client: None };
         (TraceControl { switch, target: Arc::new(target) }, exporter.run(queue))
     }
 
@@ -70,10 +72,12 @@ struct Exporter {
     settings: watch::Receiver<Option<Traces>>,
     instance: String,
     outage: Outage,
+    /// Built once for the settings in use: whether they need TLS, and which CAs they trust.
+    client: Option<((bool, Option<Authorities>), HttpsClient)>,
 }
 
 impl Exporter {
-    async fn run(self, mut queue: mpsc::Receiver<Box<FinishedTrace>>) {
+    async fn run(mut self, mut queue: mpsc::Receiver<Box<FinishedTrace>>) {
         let mut batch = Vec::new();
         while queue.recv_many(&mut batch, BATCH).await > 0 {
             if batch.len() < BATCH {
@@ -93,9 +97,10 @@ impl Exporter {
         }
     }
 
-    async fn export(&self, settings: &Traces, batch: &[Box<FinishedTrace>]) {
+    async fn export(&mut self, settings: &Traces, batch: &[Box<FinishedTrace>]) {
         let body = otlp::request(&settings.service_name, &self.instance, batch);
-        let sent = tokio::time::timeout(TIMEOUT, post(&settings.endpoint, &body)).await;
+        let send = async { post(self.client(settings)?, &settings.endpoint, body.into()).await };
+        let sent = tokio::time::timeout(TIMEOUT, send).await;
         match sent.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Ok(()) => {
                 if let Some(ended) = self.outage.succeeded() {
@@ -114,32 +119,53 @@ impl Exporter {
     }
 }
 
-/// Sends one request. A collector answers 200, also if it has rejected a part.
-async fn post(collector: &Collector, body: &[u8]) -> io::Result<()> {
-    let Collector { host, port, path } = collector;
-    // The address of an IPv6 host has brackets in a URL only.
-    let mut stream = TcpStream::connect((host.trim_start_matches('[').trim_end_matches(']'), *port)).await?;
-    let (length, media_type) = (body.len(), otlp::MEDIA_TYPE);
-    let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nUser-Agent: tokengate\r\nContent-Type: {media_type}\r\n\
-         Content-Length: {length}\r\nConnection: close\r\n\r\n"
-    );
-    stream.write_all(head.as_bytes()).await?;
-    stream.write_all(body).await?;
-    // Only the first line matters. The collector may keep the connection open after its response.
-    let mut answer = Vec::new();
-    while !answer.contains(&b'\n') && answer.len() < STATUS_LINE {
-        if stream.read_buf(&mut answer).await? == 0 {
-            break;
+impl Exporter {
+    fn client(&mut self, settings: &Traces) -> io::Result<&HttpsClient> {
+        let needs = (settings.endpoint.is_encrypted, settings.authorities.clone());
+        if self.client.as_ref().is_none_or(|(of, _)| *of != needs) {
+            let authorities = match &needs {
+                (_, Some(authorities)) => authorities.clone(),
+                (true, None) => Authorities::of_system().map_err(io::Error::other)?,
+                // Not used without TLS.
+                (false, None) => Authorities::none(),
+            };
+            self.client = Some((needs, HttpsClient::new(&authorities)?));
         }
+        self.client.as_ref().map(|(_, client)| client).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
-    // The rest is read as well: the collector would otherwise see a reset.
-    let mut rest = stream.take(REST);
-    let _ = tokio::time::timeout(DRAIN, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
-    let line = String::from_utf8_lossy(answer.split(|byte| *byte == b'\r').next().unwrap_or_default()).into_owned();
-    match line.strip_prefix("HTTP/1.").and_then(|rest| rest.split(' ').nth(1)) {
-        Some(status) if status.starts_with('2') => Ok(()),
-        Some(status) => Err(io::Error::other(format!("the collector answers {status}"))),
-        None => Err(io::Error::new(io::ErrorKind::InvalidData, "the collector does not speak HTTP")),
+}
+
+/// Sends one request. A collector answers 200, also if it has rejected a part.
+async fn post(client: &HttpsClient, collector: &Collector, body: Bytes) -> io::Result<()> {
+    let request = Request::post(collector.to_string())
+        .header(USER_AGENT, "tokengate")
+        .header(CONTENT_TYPE, otlp::MEDIA_TYPE)
+        .header(CONNECTION, "close")
+        .body(Once(Some(body)));
+    let answer = client.send(request.map_err(io::Error::other)?).await?;
+    match answer.status() {
+        status if status.is_success() => Ok(()),
+        status => Err(io::Error::other(format!("the collector answers {}", status.as_u16()))),
+    }
+}
+
+/// The body of such a request.
+struct Once(Option<Bytes>);
+
+impl Body for Once {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let length = self.0.as_ref().map_or(0, Bytes::len);
+        SizeHint::with_exact(u64::try_from(length).unwrap_or(u64::MAX))
     }
 }

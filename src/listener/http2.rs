@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::ext::Protocol;
 use h2::server::{Builder, Connection, SendResponse};
-use h2::{Ping, PingPong, RecvStream};
+use h2::{Ping, PingPong, Reason, RecvStream};
 use http::header::{CONTENT_LENGTH, COOKIE, EXPECT};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, request};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -112,6 +112,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Serving<S> {
         loop {
             if let Some(why) = this.verdict.as_ref().and_then(|verdict| verdict.get()) {
                 this.verdict = None;
+                if why == Reason::ENHANCE_YOUR_CALM {
+                    this.current.get().worker.recorder.flooded();
+                }
                 this.connection.abrupt_shutdown(why);
             }
             match ready!(this.connection.poll_accept(cx)) {

@@ -153,7 +153,7 @@ fn write_endpoints(page: &mut String, counters: &ProcessCounters) -> fmt::Result
 /// The metrics that are not per route.
 fn write_process(page: &mut String, recorders: &[Arc<Recorder>]) -> fmt::Result {
     type Read = fn(&Recorder) -> u64;
-    let numbers: [(&str, &str, &str, Read); 6] = [
+    let numbers: [(&str, &str, &str, Read); 7] = [
         ("tokengate_connections_open", "gauge", "Open client connections.", Recorder::connections_open),
         (
             "tokengate_connections_accepted_total",
@@ -166,6 +166,12 @@ fn write_process(page: &mut String, recorders: &[Arc<Recorder>]) -> fmt::Result 
             "counter",
             "TLS handshakes that failed or timed out.",
             Recorder::handshake_failures,
+        ),
+        (
+            "tokengate_http2_floods_total",
+            "counter",
+            "HTTP/2 connections ended because of a flood of frames.",
+            Recorder::floods,
         ),
         ("tokengate_cache_hits_total", "counter", "Token lookups answered from memory.", Recorder::cache_hits),
         ("tokengate_cache_misses_total", "counter", "Tokens not found in memory.", Recorder::cache_misses),

@@ -78,7 +78,7 @@ impl Entry<'_> {
             Style::Template(template) => return template.write(self, out, redact, second),
             Style::Names(names) => names,
         };
-        let mut line = Line { out, is_json: names.is_json, first: true };
+        let mut line = Line { out, is_json: names.is_json };
         line.open(names.constant);
         line.time(names.time, self.time, second);
         line.text(names.id, self.request_id);
@@ -122,7 +122,6 @@ pub(super) fn version_text(version: Version) -> &'static str {
 struct Line<'b> {
     out: &'b mut Vec<u8>,
     is_json: bool,
-    first: bool,
 }
 
 impl Line<'_> {
@@ -138,16 +137,7 @@ impl Line<'_> {
     }
 
     fn name(&mut self, name: &str) {
-        let first = std::mem::replace(&mut self.first, false);
-        let (before, after): (&[u8], &[u8]) = match (self.is_json, first) {
-            (false, true) => (b"", b"="),
-            (false, false) => (b" ", b"="),
-            (true, true) => (b"\"", b"\":"),
-            (true, false) => (b",\"", b"\":"),
-        };
-        self.out.extend_from_slice(before);
         self.out.extend_from_slice(name.as_bytes());
-        self.out.extend_from_slice(after);
     }
 
     /// Quotes: JSON needs them around every text, logfmt only around some.

@@ -1,12 +1,15 @@
 //! The names of the facts in lines of the access log.
+//!
+//! Each is stored with what stands around it, so that a line takes one copy for a name.
 
-/// The names of one kind of lines.
+/// The names of one kind of lines, each with the separator before it and the sign after it.
 #[derive(Debug)]
 pub(super) struct Names {
     /// Whether lines are JSON objects.
     pub is_json: bool,
     /// Members that every object begins with, with a comma at the end.
     pub constant: &'static str,
+    /// The first one, without a separator.
     pub time: &'static str,
     pub id: &'static str,
     pub peer: Peer,
@@ -50,32 +53,65 @@ pub(super) enum Unit {
     Seconds,
 }
 
-/// `name=value`.
-pub(super) static TEXT: Names = Names { is_json: false, ..OWN };
-/// JSON with the same names.
-pub(super) static JSON: Names = OWN;
+macro_rules! text {
+    ($name:literal) => {
+        concat!(" ", $name, "=")
+    };
+}
 
-const OWN: Names = Names {
+macro_rules! json {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":")
+    };
+}
+
+/// `name=value`.
+pub(super) static TEXT: Names = Names {
+    is_json: false,
+    constant: "",
+    time: "time=",
+    id: text!("id"),
+    peer: Peer::Whole(text!("peer")),
+    http: text!("http"),
+    method: text!("method"),
+    path: text!("path"),
+    marks_query: true,
+    status: text!("status"),
+    result: "",
+    outcome: text!("outcome"),
+    cause: text!("cause"),
+    route: text!("route"),
+    user_id: text!("user_id"),
+    user: text!("user"),
+    token_id: text!("token_id"),
+    bytes: text!("bytes"),
+    total: text!("ms"),
+    upstream: text!("upstream_ms"),
+    unit: Unit::Millis,
+};
+
+/// JSON with the same names.
+pub(super) static JSON: Names = Names {
     is_json: true,
     constant: "",
-    time: "time",
-    id: "id",
-    peer: Peer::Whole("peer"),
-    http: "http",
-    method: "method",
-    path: "path",
+    time: "\"time\":",
+    id: json!("id"),
+    peer: Peer::Whole(json!("peer")),
+    http: json!("http"),
+    method: json!("method"),
+    path: json!("path"),
     marks_query: true,
-    status: "status",
+    status: json!("status"),
     result: "",
-    outcome: "outcome",
-    cause: "cause",
-    route: "route",
-    user_id: "user_id",
-    user: "user",
-    token_id: "token_id",
-    bytes: "bytes",
-    total: "ms",
-    upstream: "upstream_ms",
+    outcome: json!("outcome"),
+    cause: json!("cause"),
+    route: json!("route"),
+    user_id: json!("user_id"),
+    user: json!("user"),
+    token_id: json!("token_id"),
+    bytes: json!("bytes"),
+    total: json!("ms"),
+    upstream: json!("upstream_ms"),
     unit: Unit::Millis,
 };
 
@@ -83,24 +119,24 @@ const OWN: Names = Names {
 pub(super) static ECS: Names = Names {
     is_json: true,
     constant: "\"ecs.version\":\"8.17.0\",\"event.dataset\":\"tokengate.access\",\"event.category\":[\"web\"],",
-    time: "@timestamp",
-    id: "http.request.id",
-    peer: Peer::Parts("client.ip", "client.port"),
-    http: "http.version",
-    method: "http.request.method",
-    path: "url.path",
+    time: "\"@timestamp\":",
+    id: json!("http.request.id"),
+    peer: Peer::Parts(json!("client.ip"), json!("client.port")),
+    http: json!("http.version"),
+    method: json!("http.request.method"),
+    path: json!("url.path"),
     marks_query: false,
-    status: "http.response.status_code",
-    result: "event.outcome",
-    outcome: "event.reason",
-    cause: "error.message",
-    route: "labels.route",
-    user_id: "user.id",
-    user: "user.name",
-    token_id: "labels.token_id",
-    bytes: "http.response.body.bytes",
-    total: "event.duration",
-    upstream: "labels.upstream_duration",
+    status: json!("http.response.status_code"),
+    result: json!("event.outcome"),
+    outcome: json!("event.reason"),
+    cause: json!("error.message"),
+    route: json!("labels.route"),
+    user_id: json!("user.id"),
+    user: json!("user.name"),
+    token_id: json!("labels.token_id"),
+    bytes: json!("http.response.body.bytes"),
+    total: json!("event.duration"),
+    upstream: json!("labels.upstream_duration"),
     unit: Unit::Nanos,
 };
 
@@ -108,23 +144,23 @@ pub(super) static ECS: Names = Names {
 pub(super) static OTEL: Names = Names {
     is_json: true,
     constant: "\"event.name\":\"tokengate.access\",",
-    time: "timestamp",
-    id: "tokengate.request_id",
-    peer: Peer::Parts("client.address", "client.port"),
-    http: "network.protocol.version",
-    method: "http.request.method",
-    path: "url.path",
+    time: "\"timestamp\":",
+    id: json!("tokengate.request_id"),
+    peer: Peer::Parts(json!("client.address"), json!("client.port")),
+    http: json!("network.protocol.version"),
+    method: json!("http.request.method"),
+    path: json!("url.path"),
     marks_query: false,
-    status: "http.response.status_code",
+    status: json!("http.response.status_code"),
     result: "",
-    outcome: "tokengate.outcome",
-    cause: "error.message",
-    route: "http.route",
-    user_id: "user.id",
-    user: "user.name",
-    token_id: "tokengate.token_id",
-    bytes: "http.response.body.size",
-    total: "http.server.request.duration",
-    upstream: "tokengate.upstream_duration",
+    outcome: json!("tokengate.outcome"),
+    cause: json!("error.message"),
+    route: json!("http.route"),
+    user_id: json!("user.id"),
+    user: json!("user.name"),
+    token_id: json!("tokengate.token_id"),
+    bytes: json!("http.response.body.size"),
+    total: json!("http.server.request.duration"),
+    upstream: json!("tokengate.upstream_duration"),
     unit: Unit::Seconds,
 };

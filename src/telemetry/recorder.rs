@@ -48,6 +48,7 @@ struct ConnectionCounters {
     accepted: Counter,
     closed: Counter,
     handshake_failures: Counter,
+    floods: Counter,
 }
 
 impl Recorder {
@@ -95,6 +96,11 @@ impl Recorder {
         self.connections.handshake_failures.add(1);
     }
 
+    /// Counts an HTTP/2 connection that was ended because of a flood of frames.
+    pub fn flooded(&self) {
+        self.connections.floods.add(1);
+    }
+
     /// Counts a cache hit of a token lookup.
     pub fn cache_hit(&self) {
         self.cache_hits.add(1);
@@ -140,6 +146,11 @@ impl Recorder {
     /// TLS handshakes that failed.
     pub fn handshake_failures(&self) -> u64 {
         self.connections.handshake_failures.get()
+    }
+
+    /// HTTP/2 connections that were ended because of a flood of frames.
+    pub fn floods(&self) -> u64 {
+        self.connections.floods.get()
     }
 
     /// Cache hits of token lookups.

@@ -51,6 +51,11 @@ impl Authorities {
         Ok(Authorities { roots: Arc::new(roots), file: None })
     }
 
+    /// No CA: every certificate is refused.
+    pub fn none() -> Authorities {
+        Authorities { roots: Arc::new(RootCertStore::empty()), file: None }
+    }
+
     /// Their file; `None`: those of the system.
     pub fn file(&self) -> Option<&Path> {
         self.file.as_deref()

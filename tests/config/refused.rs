@@ -141,12 +141,12 @@ fn values_of_the_wrong_kind_are_refused() {
             "2: log.redact: `query` is not supported here; write \"peer\" or \"path\" or \"user\"",
         ),
         (
-            "[traces] | endpoint = \"https://c:4318\"",
-            "2: traces.endpoint: `https://c:4318` is not an HTTP URL; write \"http://HOST:4318\"; run a collector near the gateway to send traces on over TLS",
+            "[traces] | endpoint = \"grpc://c:4317\"",
+            "2: traces.endpoint: `grpc://c:4317` is not an HTTP URL; write \"http://HOST:4318\" or \"https://HOST:4318\"",
         ),
         (
             "[traces] | endpoint = \"collector\"",
-            "2: traces.endpoint: `collector` is not an HTTP URL; write \"http://HOST:4318\"; run a collector near the gateway to send traces on over TLS",
+            "2: traces.endpoint: `collector` is not an HTTP URL; write \"http://HOST:4318\" or \"https://HOST:4318\"",
         ),
         ("[traces] | sample = 0", "2: traces.sample: `0` is out of bounds; write a whole number from 1 to 1000000"),
         ("[log] | access = \"yes\"", "2: log.access: must not be a text; write true or false"),

@@ -51,6 +51,7 @@ async fn floods_are_cut_off_at_any_rate() {
         // The rest of the flood may have made the kernel discard the GOAWAY.
         assert!(why == Some(ENHANCE_YOUR_CALM) || (why.is_none() && !answered), "{kind}: {why:?}");
     }
+    assert!(gateway.metric("tokengate_http2_floods_total") > 0);
     assert_eq!(Ask::get("/nowhere").to(&gateway).await.status, 404);
 }
 
