@@ -14,13 +14,13 @@ use rustls::RootCertStore;
 use tokengate::acme::{self, Folder};
 use tokengate::clock::Timestamp;
 use tokengate::config::settings::{
-    Acme, AcmeCertificate, AcmeChallenge, ExposedToken, ListenerRole, PlainListener, Plaintext,
+    Acme, AcmeCertificate, AcmeChallenge, ExposedToken, ExternalAccount, ListenerRole, PlainListener, Plaintext,
 };
 use tokengate::tls::{ACME_PROTOCOL, Certificate};
 
 use crate::support::authority::Authority;
 use crate::support::client::{Tls, connect};
-use crate::support::pebble::Pebble;
+use crate::support::pebble::{CUSTOMER, Pebble};
 use crate::support::{Ask, Gateway, Origin, PATIENCE, Site, Wire, eventually, nowhere};
 
 /// A name that the CA can check.
@@ -189,6 +189,27 @@ async fn a_name_that_cannot_be_verified_is_told_and_tried_again_later() {
         gateway.hand.advance(Duration::from_secs(32));
         becomes_trusted(&gateway, &roots, "away.test").await;
         assert_eq!((count(&gateway, "issued_total"), count(&gateway, "failures_total")), (1, 1));
+        gateway.stop(Duration::ZERO).await;
+    }
+}
+
+#[tokio::test]
+async fn a_ca_for_customers_gets_the_account_of_the_customer() {
+    let origin = Origin::answering("hello").await;
+    let pebble = Pebble::start_for_customers().await;
+    for (id, key, is_issued) in [
+        (None, "", false),
+        (Some(CUSTOMER.0), "AAAA", false),
+        (Some("kid-2"), CUSTOMER.1, false),
+        (Some(CUSTOMER.0), CUSTOMER.1, true),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let key_file = folder.path().join("eab.key");
+        fs::write(&key_file, format!("{key}\n")).unwrap();
+        let external_account = id.map(|id| ExternalAccount { id: id.to_owned(), key_file });
+        let acme = ca(&pebble, folder.path(), AcmeChallenge::Http, &[NAME]);
+        let gateway = start(&origin, &pebble, Acme { external_account, ..acme }).await;
+        has_counted(&gateway, if is_issued { "issued_total" } else { "failures_total" }, 1).await;
         gateway.stop(Duration::ZERO).await;
     }
 }

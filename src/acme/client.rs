@@ -74,7 +74,9 @@ pub(super) async fn new_account(acme: &Acme, folder: &Folder, _lock: &Lock) -> R
         None => None,
         Some(external) => {
             let bad = || AcmeError::BadExternalKey(external.key_file.clone());
-            let text = folder.read(&external.key_file)?.ok_or_else(bad)?;
+            let missing =
+                || AcmeError::File { path: external.key_file.clone(), source: io::ErrorKind::NotFound.into() };
+            let text = folder.read(&external.key_file)?.ok_or_else(missing)?;
             let text = std::str::from_utf8(&text).map_err(|_| bad())?;
             let key = Base64UrlUnpadded::decode_vec(text.trim().trim_end_matches('=')).map_err(|_| bad())?;
             Some(ExternalAccountKey::new(external.id.clone(), &Zeroizing::new(key)))

@@ -20,6 +20,9 @@ use super::authority::Authority;
 use super::redis::{free_port, start};
 use super::{PATIENCE, eventually};
 
+/// The account of a customer, and its key.
+pub const CUSTOMER: (&str, &str) = ("kid-1", "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W");
+
 /// The server, and the ports on which it looks for answers to challenges.
 pub struct Pebble {
     pub http: u16,
@@ -29,6 +32,7 @@ pub struct Pebble {
     port: u16,
     management: u16,
     behaviour: Vec<(&'static str, String)>,
+    for_customers: bool,
     authority: Authority,
     folder: TempDir,
     children: Vec<Child>,
@@ -38,6 +42,15 @@ pub struct Pebble {
 impl Pebble {
     /// A server that answers at once. `behaviour` are environment variables of Pebble.
     pub async fn start(behaviour: &[(&'static str, &str)]) -> Pebble {
+        Pebble::start_with(behaviour, false).await
+    }
+
+    /// A server that issues certificates only to [`CUSTOMER`].
+    pub async fn start_for_customers() -> Pebble {
+        Pebble::start_with(&[], true).await
+    }
+
+    async fn start_with(behaviour: &[(&'static str, &str)], for_customers: bool) -> Pebble {
         let folder = tempfile::tempdir().unwrap();
         let [http, tls, dns, dns_management, port, management] = std::array::from_fn(|_| free_port());
         let mut pebble = Pebble {
@@ -48,6 +61,7 @@ impl Pebble {
             port,
             management,
             behaviour: behaviour.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
+            for_customers,
             authority: Authority::new(),
             folder,
             children: Vec::new(),
@@ -74,7 +88,8 @@ impl Pebble {
             "httpPort": self.http,
             "tlsPort": self.tls,
             "ocspResponderURL": "",
-            "externalAccountBindingRequired": false,
+            "externalAccountBindingRequired": self.for_customers,
+            "externalAccountMACKeys": { CUSTOMER.0: CUSTOMER.1 },
             "certificateValidityPeriod": 90 * 86_400,
         } });
         fs::write(self.path("pebble.json"), config.to_string()).unwrap();
