@@ -334,7 +334,19 @@ async fn without_a_superuser_the_log_says_how_to_create_one() {
     assert!(made.status.success(), "{made:?}");
     let admin = "[certificates.dev]\ncert_file = \"certs/dev-cert.pem\"\nkey_file = \"certs/dev-key.pem\"\n\
                  [admin]\naddress = \"127.0.0.1:0\"\ncertificate = \"dev\"\n";
-    let mut gateway = Gateway::serve_in(dir, admin).await;
-    let line = gateway.log.by_ref().map(Result::unwrap).find(|line| line.contains("no superuser with a password"));
+    let text = format!(
+        "[listeners.plain]\naddress = \"127.0.0.1:0\"\nplaintext = \"serve\"\n[upstreams.u]\nendpoints = \
+         [\"http://127.0.0.1:9\"]\n[routes.r]\npath_prefix = \"/\"\nupstream = \"u\"\n{admin}"
+    );
+    fs::write(dir.path().join("gateway.toml"), text).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tokengate"));
+    let mut process = command.arg("serve").current_dir(dir.path()).stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(process.stderr.take().unwrap()).lines();
+    let process = Process(process);
+    let told = tokio::task::spawn_blocking(move || {
+        lines.map(Result::unwrap).find(|line| line.contains("no superuser with a password"))
+    });
+    let line = soon("a line", told).await.unwrap();
     assert!(line.unwrap().contains("tokengate user create NAME --superuser"));
+    drop(process);
 }

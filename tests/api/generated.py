@@ -38,10 +38,10 @@ made = operation("users", "create_user")(client=client, body=models.NewUser(name
 assert made.status_code == 201, made
 user = made.parsed.user if hasattr(made.parsed, "user") else made.parsed
 listed = operation("users", "list_users")(client=client, username="généré")
-assert [one.name for one in listed.parsed.entries] == ["généré"], listed
-assert operation("users", "list_users")(client=client, username="généré ").parsed.entries == []
+assert [one.name for one in listed.parsed.users] == ["généré"], listed
+assert operation("users", "list_users")(client=client, username="généré ").parsed.users == []
 found = operation("users", "list_users")(client=client, search="ÉNÉR")
-assert [one.name for one in found.parsed.entries] == ["généré"], found
+assert [one.name for one in found.parsed.users] == ["généré"], found
 
 taken = operation("users", "create_user")(client=client, body=models.NewUser(name="généré"))
 assert taken.status_code == 409, taken

@@ -118,7 +118,7 @@ def a_user_renames_tokens_and_changes_the_password(page):
     becomes(200, key=named)
 
     form = section(page, "Password")
-    for typed, error in [("12345678", "common"), (new_password, None)]:
+    for typed, error in [("20406080", "only of digits"), (new_password, None)]:
         form.get_by_label("Current password").fill(password)
         form.get_by_label("New password", exact=True).fill(typed)
         form.get_by_label("Repeat new password").fill(typed)
