@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::Exchange;
-use super::fields::trailers;
+use super::fields::{FieldPolicy, trailers};
 use super::timer::Timer;
 use crate::http1::BadAnswer;
 use crate::telemetry::Outcome;
@@ -111,7 +111,10 @@ impl HttpBody for Body {
             Source::Endpoint(_) if this.exchange.as_ref().is_some_and(|exchange| exchange.poll_token_end(cx)) => {
                 Some(Err(Break::TokenEnded))
             }
-            Source::Endpoint(from) => ready!(from.poll(cx)).transpose(),
+            Source::Endpoint(from) => {
+                let metadata = this.exchange.as_ref().and_then(|exchange| exchange.metadata_rules());
+                ready!(from.poll(cx, metadata)).transpose()
+            }
         };
         if let Some(exchange) = &mut this.exchange {
             match &frame {
@@ -151,7 +154,12 @@ impl HttpBody for Body {
 }
 
 impl FromEndpoint {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, Break>> {
+    /// The next frame. `metadata` are the rules for the trailers of a gRPC call.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        metadata: Option<&FieldPolicy>,
+    ) -> Poll<Result<Option<Frame<Bytes>>, Break>> {
         if let Some(why) = &self.broken {
             return Poll::Ready(Err(Break::Answer(why.clone())));
         }
@@ -167,7 +175,7 @@ impl FromEndpoint {
                     match frame.into_trailers() {
                         Err(frame) => return Poll::Ready(Ok(Some(frame))),
                         Ok(mut fields) => {
-                            trailers::keep_known(&mut fields);
+                            trailers::keep_known(&mut fields, metadata);
                             if !fields.is_empty() {
                                 return Poll::Ready(Ok(Some(Frame::trailers(fields))));
                             }

@@ -14,6 +14,7 @@ use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, request};
 use tokio::time::Instant;
 
+use super::fields::FieldPolicy;
 use super::forward_auth::Purpose;
 use super::handle::RouteHandle;
 use super::timer::Timer;
@@ -200,6 +201,11 @@ impl Exchange {
     /// The `Content-Type` of a gRPC call, if it is one.
     pub(super) fn grpc(&self) -> Option<&HeaderValue> {
         self.grpc.as_ref()
+    }
+
+    /// The rules for the trailers of its response, if that is one to a gRPC call over HTTP/2.
+    pub(super) fn metadata_rules(&self) -> Option<&FieldPolicy> {
+        (self.grpc.is_some() && self.is_http2()).then(|| &self.gateway.generation.fields)
     }
 
     /// Sets the route of the request, whose headers are `fields`.

@@ -14,7 +14,8 @@ def metadata(context):
 
 
 def unary(request, context):
-    context.set_trailing_metadata((("x-user-id", "forged"),))
+    forged = (("x-user-id", "forged"), ("x_user_id", "forged"), ("set-cookie", "a=b"), ("x-request-id", "mine"))
+    context.set_trailing_metadata((*forged, ("x-cost", "7"), ("trace-bin", b"\0\xff")))
     return request + b" by " + metadata(context).get("x-user-name", "nobody").encode()
 
 
