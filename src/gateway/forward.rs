@@ -61,7 +61,7 @@ impl Gateway {
             return Err(Refusal::TokenEnded);
         }
         let asks = match &handshake {
-            Some(handshake) => Box::pin(handshake.may_ask(&lease)).await?,
+            Some(handshake) => Box::pin(asks_to_switch(handshake, &lease, pools, &pool)).await?,
             None => false,
         };
         exchange.sends(&request_body);
@@ -147,6 +147,21 @@ fn switch(
     Response::from_parts(head, Body::full(Bytes::new()))
 }
 
+/// Whether the endpoint is asked for WebSocket. One that does not say in time whether it may be asked has failed.
+async fn asks_to_switch(
+    handshake: &WebSocketHandshake,
+    lease: &Lease,
+    pools: &UpstreamPools,
+    pool: &Rc<EndpointPool>,
+) -> Result<bool, OriginFault> {
+    let asked = handshake.may_ask(lease).await;
+    if let Err(fault @ (OriginFault::ConnectTimeout | OriginFault::Reset)) = &asked {
+        lease.distrust();
+        pools.failed(pool, fault);
+    }
+    asked
+}
+
 /// Sets another `Host` in place of the client's, if the route says so.
 pub(super) fn name_host(request: &mut Request<OutgoingBody>, route: &settings::Route, pool: &EndpointPool) {
     let host = match &route.host_header {
@@ -214,9 +229,10 @@ struct Failed {
 
 impl Failed {
     /// Takes the request back if it may be sent once more: on another endpoint if there is one that gets requests. On the
-    /// same one only if it has just closed a connection that it had kept open.
+    /// same one only if it has just closed a connection that it had kept open, or if another response has ended the
+    /// connection.
     fn again(&mut self, pools: &UpstreamPools) -> Option<Box<Request<OutgoingBody>>> {
-        let is_safe = self.is_stale() || self.lease.is_unprocessed();
+        let is_safe = self.is_stale() || self.lease.is_unprocessed() || self.lease.may_be_innocent();
         let may = (is_safe || pools.has_other(&self.pool)) && pools.retries();
         let request = if may { self.lease.take_back() } else { None };
         request.filter(|_| pools.may_retry(&self.pool))
@@ -262,7 +278,7 @@ async fn send_again(
         return Err(Refusal::TokenEnded);
     }
     let asks = match handshake {
-        Some(handshake) => handshake.may_ask(&lease).await?,
+        Some(handshake) => asks_to_switch(handshake, &lease, pools, &pool).await?,
         None => false,
     };
     lease.send(*request, asks);

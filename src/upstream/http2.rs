@@ -52,6 +52,8 @@ pub(super) struct Multiplexed {
 struct State {
     /// It takes no further streams.
     is_over: Cell<bool>,
+    /// It had several streams when the endpoint broke the rules of HTTP/2.
+    was_shared: Cell<bool>,
 }
 
 /// One stream: a place in its connection until it is dropped.
@@ -157,6 +159,15 @@ impl Place {
     /// Whether the connection had a stream before.
     pub(super) fn is_reused(&self) -> bool {
         self.0.served.get() > 1
+    }
+
+    /// The connection ends because the endpoint broke the rules. Whether it may have done so on another stream: the library
+    /// does not say on which.
+    pub(super) fn may_be_innocent(&self) -> bool {
+        let was_shared = &self.0.state.was_shared;
+        // The first stream that learns of the end still sees the others.
+        was_shared.set(was_shared.get() || self.0.streams() > 1);
+        was_shared.get()
     }
 
     /// Gives the connection no further streams.

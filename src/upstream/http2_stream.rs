@@ -40,8 +40,10 @@ pub(super) struct Http2Stream {
     task: Option<AbortHandle>,
     /// Whether the endpoint has certainly not processed the request.
     is_unprocessed: bool,
-    /// Whether the endpoint has reset the stream, and not lost the whole connection.
+    /// Whether the endpoint has reset the stream or broken the rules, and not lost the whole connection.
     is_reset: bool,
+    /// Whether the endpoint may have broken the rules on another stream of the connection.
+    may_be_innocent: bool,
 }
 
 /// The stream as a tunnel.
@@ -88,6 +90,7 @@ impl Http2Stream {
             task: None,
             is_unprocessed: false,
             is_reset: false,
+            may_be_innocent: false,
         }
     }
 
@@ -168,11 +171,14 @@ impl Http2Stream {
                 self.response = None;
                 self.is_unprocessed = error.is_remote()
                     && (error.is_go_away() || error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM));
-                self.is_reset = error.is_reset();
-                if !self.is_reset {
+                if !error.is_reset() {
                     self.place.leave();
                 }
-                Poll::Ready(Err(match error.is_library() {
+                // The library has ended the connection or the stream, because the endpoint broke the rules.
+                let is_broken = error.is_library();
+                self.may_be_innocent = is_broken && error.is_go_away() && self.place.may_be_innocent();
+                self.is_reset = error.is_reset() || is_broken;
+                Poll::Ready(Err(match is_broken && !self.may_be_innocent {
                     true => OriginFault::BadResponse(BadAnswer::Http2),
                     false => OriginFault::Reset,
                 }))
@@ -262,7 +268,12 @@ impl Http2Stream {
         self.is_unprocessed
     }
 
-    /// Whether the endpoint has reset this stream alone.
+    /// Whether the endpoint has broken the rules, but possibly on another stream of the connection.
+    pub(super) fn may_be_innocent(&self) -> bool {
+        self.may_be_innocent
+    }
+
+    /// Whether the endpoint has reset this stream alone, or has broken the rules.
     pub(super) fn is_reset(&self) -> bool {
         self.is_reset
     }

@@ -109,6 +109,11 @@ impl Lease {
         matches!(&self.held, Held::Stream(stream) if stream.is_unprocessed())
     }
 
+    /// Whether the endpoint has broken the rules of HTTP/2, but possibly on another stream of the connection.
+    pub fn may_be_innocent(&self) -> bool {
+        matches!(&self.held, Held::Stream(stream) if stream.may_be_innocent())
+    }
+
     /// Whether the connection ended before a byte of a response has arrived, although it had served requests before: the
     /// endpoint may have closed it before it could see the request.
     pub fn was_stale(&self) -> bool {
@@ -236,6 +241,11 @@ enum Far<'a> {
 }
 
 impl Tunneled {
+    /// Whether it is a stream of HTTP/2, which can end in one direction alone.
+    pub fn is_stream(&self) -> bool {
+        self.0.is_stream()
+    }
+
     fn with<T>(&mut self, poll: impl FnOnce(Far<'_>) -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         let far = match &mut self.0.held {
             Held::Connection(connection) => Some(Far::Connection(connection.switch())),

@@ -2,6 +2,7 @@
 
 use super::{Browser, ORIGIN, SESSION, gateway};
 use crate::support::client::BOTH;
+use crate::support::sockets::Streams;
 use crate::support::{Answer, Ask, Gateway, Http, Origin, Wire};
 
 const NOAUTH: &str = "Authentication credentials were not provided.";
@@ -141,6 +142,12 @@ async fn a_websocket_with_a_session_must_come_from_a_page_of_ours() {
     assert_eq!(handshake("https://evil.example").to(&gateway).await.status, 403);
     assert_eq!(origin.count(), 0);
     assert_eq!(handshake(ORIGIN).to(&gateway).await.status, 200, "the endpoint is asked, and declines");
+    // Over HTTP/2, where the client would take that answer for a tunnel.
+    let mut streams = Streams::open(&gateway).await;
+    for (from, status, count) in [("https://evil.example", 403, 1), (ORIGIN, 502, 2)] {
+        let ask = alice.with_cookies(Ask::get("/live/x")).field("Origin", from);
+        assert_eq!((streams.websocket(&ask).await.0, origin.count()), (status, count), "{from}");
+    }
 }
 
 #[tokio::test]

@@ -46,6 +46,8 @@ pub enum Act {
     Echo,
     /// Sends this many bytes.
     Flood(usize),
+    /// Sends this many pieces of this many bytes, each in a frame of its own.
+    Pieces(usize, usize),
     /// Resets the stream.
     Reset(Reason),
     /// Sends the beginning of a body, and resets the stream when the gate opens.
@@ -65,6 +67,7 @@ struct Record {
     requests: Mutex<Vec<Seen>>,
     connections: AtomicUsize,
     open: AtomicUsize,
+    sent: AtomicUsize,
 }
 
 /// The endpoint. Dropping it ends all of its connections.
@@ -134,6 +137,11 @@ impl H2Origin {
 
     pub fn last(&self) -> Seen {
         self.requests().pop().expect("the endpoint saw no request")
+    }
+
+    /// The bytes of all [`Act::Pieces`].
+    pub fn sent(&self) -> usize {
+        self.record.sent.load(Ordering::Relaxed)
     }
 
     pub fn connections(&self) -> usize {
@@ -267,6 +275,19 @@ async fn act_on(
                 to.send_data(vec![b'x'; room].into(), left == 0).ok()?;
             }
             Some(())
+        }
+        Act::Pieces(count, length) => {
+            let mut to = reply.send_response(ok(), false).ok()?;
+            for _ in 0..count {
+                to.reserve_capacity(length);
+                while to.capacity() < length {
+                    std::future::poll_fn(|cx| to.poll_capacity(cx)).await?.ok()?;
+                }
+                to.send_data(vec![b'x'; length].into(), false).ok()?;
+                record.sent.fetch_add(length, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+            }
+            to.send_data(Bytes::new(), true).ok()
         }
         Act::Reset(reason) => {
             reply.send_reset(reason);

@@ -8,16 +8,21 @@ use std::time::Duration;
 use h2::Reason;
 use http::Response;
 use tokengate::config::settings::{ClientShare, Ejection, Protocol};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::over_tls;
 use crate::support::authority::Authority;
 use crate::support::client::BOTH;
+use crate::support::frames::{END_HEADERS, END_STREAM, Frames, HEADERS, block};
 use crate::support::h2_origin::{Act, H2Origin};
 use crate::support::http2::{H2, streaming};
 use crate::support::nginx::Nginx;
 use crate::support::tls_front::TlsFront;
-use crate::support::{Ask, Gate, Gateway, Http, Origin, PATIENCE, Site, Wire, eventually, soon};
+use crate::support::{Ask, Gate, Gateway, Http, Origin, PATIENCE, Site, Wire, eventually, settled, soon};
+
+const EVENTS: [(&str, &str); 4] =
+    [(":method", "GET"), (":scheme", "https"), (":authority", "localhost"), (":path", "/public/events")];
 
 fn before(endpoints: &[SocketAddr]) -> Site {
     Site::before_all(endpoints).with(|settings| {
@@ -172,13 +177,18 @@ async fn a_connection_that_the_endpoint_ends_under_load_loses_no_request() {
 
 #[tokio::test]
 async fn trailers_reach_the_client_if_they_are_known() {
-    let trailers = vec![("grpc-status", "0"), ("grpc-message", "fine"), ("x-user-id", "1")];
+    let trailers = vec![("grpc-status", "0"), ("grpc-message", "fine"), ("x-user-id", "1"), ("x-cost", "7")];
     let origin = H2Origin::scripted(100, move |_| Act::Trailers("hello".to_owned(), trailers.clone())).await;
     let gateway = gateway(&origin).await;
     let answer = Ask::post("/public/x", "").over(Http::Two, &gateway).await;
     assert_eq!((answer.text(), answer.complete), ("hello", true));
     assert_eq!((answer.trailers.get("grpc-status"), answer.trailers.get("grpc-message")), (Some("0"), Some("fine")));
-    assert!(!answer.trailers.has("x-user-id"));
+    assert!(!answer.trailers.has("x-user-id") && !answer.trailers.has("x-cost"));
+    let call = Ask::post("/public/x", "").field("Content-Type", "application/grpc");
+    let answer = call.over(Http::Two, &gateway).await;
+    assert_eq!((answer.trailers.get("x-cost"), answer.trailers.has("x-user-id")), (Some("7"), false), "a gRPC call");
+    let answer = call.field("TE", "trailers").over(Http::One, &gateway).await;
+    assert_eq!((answer.trailers.get("grpc-status"), answer.trailers.has("x-cost")), (Some("0"), false));
     assert_eq!(origin.last().headers.get("te").unwrap(), "trailers");
     assert_eq!(Ask::get("/public/x").to(&gateway).await.text(), "hello");
 }
@@ -249,6 +259,93 @@ async fn a_client_that_reads_nothing_stops_no_other_one_on_the_connection() {
         assert_eq!(Ask::post(&format!("/public/{number}"), body).to(&gateway).await.text(), "hello");
     }
     assert_eq!(origin.connections(), 1);
+}
+
+/// Speaks HTTP/2 by hand. The responses to the first two requests of its first connection begin with an invalid header, which
+/// ends the connection; all others are a 200 without a body. Counts the requests.
+async fn invalid_at_first() -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, count) = (listener.local_addr().unwrap(), Arc::<AtomicUsize>::default());
+    let counted = Arc::clone(&count);
+    tokio::spawn(async move {
+        for number in 0.. {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let count = Arc::clone(&counted);
+            tokio::spawn(async move {
+                let frame = |kind: u8, flags: u8, on: u8, payload: &[u8]| {
+                    let length = u8::try_from(payload.len()).unwrap();
+                    [&[0, 0, length, kind, flags, 0, 0, 0, on], payload].concat()
+                };
+                let (mut preface, mut head, mut asked) = ([0; 24], [0; 9], Vec::new());
+                stream.read_exact(&mut preface).await.ok()?;
+                stream.write_all(&frame(4, 0, 0, &[])).await.ok()?;
+                loop {
+                    stream.read_exact(&mut head).await.ok()?;
+                    let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+                    stream.read_exact(&mut payload).await.ok()?;
+                    match head[3] {
+                        1 => asked.push(head[8]),
+                        4 if head[4] == 0 => stream.write_all(&frame(4, 1, 0, &[])).await.ok()?,
+                        _ => {}
+                    }
+                    count.fetch_add(usize::from(head[3] == 1), Ordering::Relaxed);
+                    match number {
+                        0 if asked.len() < 2 => {}
+                        // `:status: 200`, and a name with a space.
+                        0 => stream.write_all(&frame(1, 5, asked[0], b"\x88\0\x03a b\x01x")).await.ok()?,
+                        _ if head[3] == 1 => stream.write_all(&frame(1, 5, head[8], b"\x88")).await.ok()?,
+                        _ => {}
+                    }
+                }
+                #[expect(unreachable_code, reason = "the type of the block")]
+                Some(())
+            });
+        }
+    });
+    (address, count)
+}
+
+#[tokio::test]
+async fn an_invalid_response_fails_no_request_without_effects_that_shares_its_connection() {
+    let (address, count) = invalid_at_first().await;
+    let gateway = before(&[address]).start().await;
+    let mut client = H2::open(&gateway).await;
+    let asks = ["/public/one", "/public/two"].map(|target| tokio::spawn(client.begin(Ask::get(target).http2())));
+    for answer in asks {
+        assert_eq!(soon("answer", answer).await.unwrap().unwrap().status(), 200);
+    }
+    assert_eq!(count.load(Ordering::Relaxed), 4);
+    // Those with effects are not repeated.
+    let (address, count) = invalid_at_first().await;
+    let gateway = before(&[address]).start().await;
+    let mut client = H2::open(&gateway).await;
+    let asks = ["/public/one", "/public/two"].map(|target| tokio::spawn(client.begin(Ask::post(target, "").http2())));
+    for answer in asks {
+        assert_eq!(soon("answer", answer).await.unwrap().unwrap().status(), 502);
+    }
+    assert_eq!(count.load(Ordering::Relaxed), 2);
+}
+
+/// A queued frame costs the library more than its bytes, and it closes connections with too many of them.
+#[tokio::test]
+async fn short_frames_for_clients_that_read_nothing_stop_no_other_one_on_the_connection() {
+    let origin = H2Origin::scripted(100, |seen| match seen.target.as_str() {
+        "/public/events" => Act::Pieces(1 << 20, 20),
+        _ => Act::Answer("hello".to_owned()),
+    })
+    .await;
+    let gateway = before(&[origin.address()]).with(|settings| settings.routes[1].streaming = true).start().await;
+    let mut stalled = Vec::new();
+    for _ in 0..30 {
+        let mut frames = Frames::without_room(&gateway).await;
+        frames.write(HEADERS, END_HEADERS | END_STREAM, 1, &block(&EVENTS)).await;
+        stalled.push(frames);
+    }
+    origin.has_seen(30).await;
+    settled("the endpoint stops sending", || origin.sent()).await;
+    assert_eq!(Ask::get("/public/x").to(&gateway).await.text(), "hello");
+    assert_eq!(origin.connections(), 1);
+    assert_eq!(gateway.outcome("public", "origin_reset"), 0);
 }
 
 #[tokio::test]
