@@ -1,8 +1,10 @@
 //! Endpoints as production has them: TLS, health, balancing, HTTP/2, gRPC.
 
+mod faults;
 mod grpc;
 mod health;
 mod http2;
+mod load;
 mod tls;
 
 use std::net::SocketAddr;
