@@ -1,11 +1,13 @@
 //! Endpoints as production has them: TLS, health, balancing, HTTP/2, gRPC.
 
+mod asgi;
 mod faults;
 mod grpc;
 mod health;
 mod http2;
 mod load;
 mod tls;
+mod transfers;
 
 use std::net::SocketAddr;
 

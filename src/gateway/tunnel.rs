@@ -114,9 +114,15 @@ impl Tunnel {
     /// future closes both connections.
     pub async fn run<S: AsyncRead + AsyncWrite + Unpin>(mut self, mut client: S, early: Vec<u8>) {
         let (mut up, mut down) = (Pump::holding(early), Pump::default());
-        let outcome = std::future::poll_fn(|cx| self.poll(cx, &mut client, &mut up, &mut down)).await;
+        let Ended { outcome, by } = std::future::poll_fn(|cx| self.poll(cx, &mut client, &mut up, &mut down)).await;
         self.ended = true;
         if outcome == Outcome::Forwarded {
+            if by == Side::Client && self.far_end.near.is_some() {
+                // Browsers end their direction of a stream with their Close frame, and wait for that of the endpoint. The
+                // end is not passed on before: some servers then send no Close frame.
+                let last_words = std::future::poll_fn(|cx| down.poll(cx, &mut self.far_end.stream, &mut client));
+                let _ = tokio::time::timeout(CLOSE_TIMEOUT, last_words).await;
+            }
             // It does not matter if they take longer.
             let _ = tokio::time::timeout(CLOSE_TIMEOUT, async {
                 tokio::join!(part(&mut client), part(&mut self.far_end.stream));
@@ -133,19 +139,19 @@ impl Tunnel {
         client: &mut S,
         up: &mut Pump,
         down: &mut Pump,
-    ) -> Poll<Outcome> {
+    ) -> Poll<Ended> {
         if self.exchange.poll_token_end(cx) {
-            return Poll::Ready(Outcome::TokenEnded);
+            return Poll::Ready(Ended::at_once(Outcome::TokenEnded));
         }
         let is_cut = match &self.far_end.near {
             Some(near) => near.cut.poll(cx),
             None => self.exchange.client().pulse.ending(cx.waker()) == Ending::Now,
         };
         if is_cut {
-            return Poll::Ready(Outcome::ClientGone);
+            return Poll::Ready(Ended::at_once(Outcome::ClientGone));
         }
         if self.far_end.timer.poll(cx).is_ready() {
-            return Poll::Ready(Outcome::OriginTimeout);
+            return Poll::Ready(Ended::at_once(Outcome::OriginTimeout));
         }
         // Polls the endpoint's bytes first: its last bytes may be readable although it accepts none.
         let passed = down.passed;
@@ -155,13 +161,15 @@ impl Tunnel {
         if let Some(near) = &mut self.far_end.near
             && near.is_unread(down.holds(), passed, cx)
         {
-            return Poll::Ready(Outcome::ClientGone);
+            return Poll::Ready(Ended::at_once(Outcome::ClientGone));
         }
         if let Poll::Ready(ended) = ended {
-            return Poll::Ready(outcome(ended, Outcome::OriginReset, Outcome::ClientGone));
+            let outcome = outcome(ended, Outcome::OriginReset, Outcome::ClientGone);
+            return Poll::Ready(Ended { outcome, by: Side::Endpoint });
         }
         up.poll(cx, client, &mut self.far_end.stream)
             .map(|ended| outcome(ended, Outcome::ClientGone, Outcome::OriginReset))
+            .map(|outcome| Ended { outcome, by: Side::Client })
     }
 
     /// Reports to the connection's pulse whether its client reads.
@@ -195,6 +203,26 @@ async fn part<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) {
     // Fails if the other side has closed already.
     let _ = stream.shutdown().await;
     while stream.read(&mut scratch).await.is_ok_and(|count| count > 0) {}
+}
+
+/// How a tunnel has ended.
+struct Ended {
+    outcome: Outcome,
+    /// The side that has ended it.
+    by: Side,
+}
+
+impl Ended {
+    fn at_once(outcome: Outcome) -> Ended {
+        Ended { outcome, by: Side::Gateway }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Client,
+    Endpoint,
+    Gateway,
 }
 
 /// The end of one direction that failed.

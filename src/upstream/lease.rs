@@ -241,11 +241,6 @@ enum Far<'a> {
 }
 
 impl Tunneled {
-    /// Whether it is a stream of HTTP/2, which can end in one direction alone.
-    pub fn is_stream(&self) -> bool {
-        self.0.is_stream()
-    }
-
     fn with<T>(&mut self, poll: impl FnOnce(Far<'_>) -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         let far = match &mut self.0.held {
             Held::Connection(connection) => Some(Far::Connection(connection.switch())),

@@ -339,6 +339,16 @@ async fn the_ends_of_both_sides_are_passed_on() {
         gateway.has_counted("api", "client_gone", 2).await;
     }
     origin.is_left().await;
+    // The client ends its direction with its last bytes, as browsers do, and gets the answer to them.
+    let (origin, far) = (echo().await, h2_echo().await);
+    for gateway in [before(&origin).await, before_h2(&far).await] {
+        let key = gateway.issue("alice").await;
+        let mut streams = Streams::open(&gateway).await;
+        let mut socket = tunnel(&mut streams, &key).await;
+        socket.to.send_data("goodbye".into(), true).unwrap();
+        assert_eq!(socket.text().await, "goodbye");
+        gateway.has_counted("api", "forwarded", 1).await;
+    }
     // The endpoint says goodbye and closes.
     let origin = Origin::scripted(|request| {
         let accept = accept(request.fields.get("sec-websocket-key").unwrap());
