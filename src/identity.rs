@@ -13,7 +13,7 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use crate::clock::Timestamp;
-use crate::token::{AuthMethod, Networks, ScopeSet, SubjectId, TokenDigest, TokenId, TokenRecord};
+use crate::token::{AuthMethod, Networks, OwnRates, ScopeSet, SubjectId, TokenDigest, TokenId, TokenRecord, UseBy};
 
 /// Maximum length in bytes of one header value for upstreams.
 pub const MAX_VALUE: usize = 1024;
@@ -30,6 +30,10 @@ pub struct Identity {
     expires: Option<Timestamp>,
     read_only: bool,
     networks: Option<Networks>,
+    /// How long the token may be unused.
+    unused_for: Option<Duration>,
+    /// The rates of the token and of its user; `None`: neither has one.
+    own_rates: Option<Box<OwnRates>>,
     values: FieldValues,
     /// When a use was last recorded, in microseconds since the epoch.
     noted: AtomicI64,
@@ -61,6 +65,8 @@ pub enum Denied {
     Revoked,
     /// The token has expired.
     Expired,
+    /// The token ended because it was not used for a long time.
+    Unused,
     /// The owner of the token is deactivated.
     OwnerInactive,
 }
@@ -87,6 +93,10 @@ impl Identity {
         if record.expires.is_some_and(|end| end <= now) {
             return Err(Denied::Expired);
         }
+        let use_by = record.restrictions.use_by;
+        if use_by.is_some_and(|use_by| use_by.end() <= now) {
+            return Err(Denied::Unused);
+        }
         if !record.owner.active {
             return Err(Denied::OwnerInactive);
         }
@@ -100,6 +110,8 @@ impl Identity {
             expires: record.expires,
             read_only: record.restrictions.read_only,
             networks: record.restrictions.networks.clone(),
+            unused_for: use_by.map(UseBy::span),
+            own_rates: Some(record.restrictions.rates).filter(|rates| *rates != OwnRates::default()).map(Box::new),
             values: FieldValues::of(record),
             noted: AtomicI64::new(i64::MIN),
         })
@@ -146,6 +158,16 @@ impl Identity {
     /// When this identity expires.
     pub fn expires(&self) -> Option<Timestamp> {
         self.expires
+    }
+
+    /// How long this identity may be cached without a use; `None`: for any time.
+    pub fn unused_for(&self) -> Option<Duration> {
+        self.unused_for
+    }
+
+    /// The rates of the token and of its user; `None`: neither has one.
+    pub fn own_rates(&self) -> Option<&OwnRates> {
+        self.own_rates.as_deref()
     }
 
     /// Reports whether the identity has expired.
@@ -286,7 +308,7 @@ mod tests {
             Restrictions::default(),
             Restrictions { read_only: true, ..Restrictions::default() },
             Restrictions { networks: networks.clone(), ..Restrictions::default() },
-            Restrictions { read_only: true, networks, disabled: false },
+            Restrictions { read_only: true, networks, ..Restrictions::default() },
         ];
         let callers = all.map(|restrictions| restricted(restrictions).unwrap());
         for (place, one) in callers.iter().enumerate() {
@@ -297,6 +319,26 @@ mod tests {
         let far = "192.0.2.1".parse().unwrap();
         assert_eq!(callers.each_ref().map(Identity::is_read_only), [false, true, false, true]);
         assert_eq!(callers.each_ref().map(|caller| caller.may_come_from(far)), [true, true, false, false]);
+    }
+
+    #[test]
+    fn a_token_ends_when_it_was_not_used_for_its_days() {
+        let day = 86_400_000_000;
+        let at = Timestamp::from_micros;
+        for (days, last, now, denied) in [
+            (1, 0, day - 1, None),
+            (1, 0, day, Some(Denied::Unused)),
+            (1, 5, day, None),
+            (30, 0, 30 * day - 1, None),
+            (30, 0, 31 * day, Some(Denied::Unused)),
+            (u32::MAX, 0, i64::MAX, Some(Denied::Unused)),
+        ] {
+            let restrictions = Restrictions { use_by: Some(UseBy { days, last: at(last) }), ..Restrictions::default() };
+            let mut record = TokenRecord { restrictions, ..record() };
+            assert_eq!(Identity::establish(&record, at(now)).err(), denied, "{days} {last} {now}");
+            record.expires = Some(at(0));
+            assert_eq!(Identity::establish(&record, at(now)).err(), Some(Denied::Expired));
+        }
     }
 
     #[test]

@@ -127,7 +127,12 @@ impl Api {
 }
 
 async fn issue(gateway: &Gateway, owner: SubjectId, scopes: &str) -> String {
-    let order = NamedToken { name: "test".to_owned(), expires: None, scopes: ScopeSet::parse(scopes).unwrap() };
+    let order = NamedToken {
+        name: "test".to_owned(),
+        expires: None,
+        scopes: ScopeSet::parse(scopes).unwrap(),
+        ..NamedToken::default()
+    };
     gateway.store.ledger.issue_named(owner, &order).await.unwrap().key.expose().to_owned()
 }
 

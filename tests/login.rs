@@ -1,6 +1,7 @@
 //! `POST /gettoken/`: returns tokens for passwords as Django REST Framework does, except where that is unsafe.
 
 mod answers;
+mod devices;
 mod passwords;
 mod pending;
 mod prefixed;

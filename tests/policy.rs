@@ -2,6 +2,7 @@
 
 mod browsers;
 mod proxies;
+mod tokens;
 
 use http::Method;
 use tokengate::config::settings::{Admission, Auth, MethodScopes, Route};

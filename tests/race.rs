@@ -111,7 +111,8 @@ impl Race {
     }
 
     async fn issue(&self, slot: &mut Slot) {
-        let order = NamedToken { name: "race".to_owned(), expires: None, scopes: ScopeSet::default() };
+        let order =
+            NamedToken { name: "race".to_owned(), expires: None, scopes: ScopeSet::default(), ..NamedToken::default() };
         let issued = self.store.ledger.issue_named(slot.owner, &order).await.unwrap();
         let allowed = Allowed { live: true, active: true, admin: false };
         let life = Life {

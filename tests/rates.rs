@@ -1,5 +1,7 @@
 //! Rates of routes: who is counted, what a client is told, and what several gateways count together.
 
+mod figures;
+mod own;
 mod shared;
 
 use std::time::Duration;

@@ -8,6 +8,7 @@ mod directory;
 mod faults;
 mod feed;
 mod keys;
+mod limits;
 mod postgres;
 mod roles;
 mod sessions;

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokengate::clock::Clock;
-use tokengate::store::{End as TokenEnd, Terms, TokenEvent};
-use tokengate::token::ScopeSet;
+use tokengate::store::{End as TokenEnd, LimitChanges, Terms, TokenEvent};
+use tokengate::token::{Networks, ScopeSet};
 use tokio::io::AsyncWriteExt;
 
 use crate::support::client::BOTH;
@@ -127,7 +127,7 @@ async fn every_way_in_which_a_token_ends_ends_its_stream() {
     let (origin, gate) = endless_origin().await;
     let gateway = Gateway::before(&origin).await;
     let (ledger, accounts) = (&gateway.store.ledger, &gateway.store.accounts);
-    for (count, way) in (1..).zip(["reset", "deactivate", "delete", "rename", "groups", "scopes", "end"]) {
+    for (count, way) in (1..).zip(["reset", "deactivate", "delete", "rename", "groups", "scopes", "networks", "end"]) {
         let (owner, key) = (gateway.user(way).await, gateway.issue(way).await);
         let id = ledger.issue_login(owner).await.unwrap().id;
         let stream = Stream::open(Http::Two, &gateway, &key).await;
@@ -138,6 +138,11 @@ async fn every_way_in_which_a_token_ends_ends_its_stream() {
             "delete" => accounts.delete(owner).await.unwrap(),
             "rename" => accounts.rename(owner, "somebody").await.unwrap(),
             "groups" => drop(accounts.set_groups(owner, &["staff".to_owned()]).await.unwrap()),
+            "networks" => {
+                let networks = Some(Networks::parse("192.0.2.0/24").unwrap());
+                let limits = LimitChanges { networks, ..LimitChanges::default() };
+                assert!(ledger.set_terms(id, &Terms { limits, ..Terms::default() }).await.unwrap());
+            }
             "scopes" => drop(ledger.set_terms(id, &scopes()).await.unwrap()),
             _ => {
                 let over = TokenEnd::At(tokengate::clock::Timestamp::from_micros(1));

@@ -69,7 +69,7 @@ async fn before(origin: &Origin) -> Gateway {
 }
 
 /// A working tunnel of this token's owner.
-async fn tunnel(gateway: &Gateway, key: &str) -> Wire {
+pub async fn tunnel(gateway: &Gateway, key: &str) -> Wire {
     let mut wire = Wire::open(gateway).await;
     wire.send(handshake("/api/ws").token(key).bytes()).await;
     assert_eq!(wire.next_head().await.expect("an answer").0, 101);

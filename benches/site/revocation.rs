@@ -52,7 +52,8 @@ pub async fn run(rounds: usize) {
 async fn measure(fleet: &Fleet, rounds: usize) -> (Vec<Duration>, f64) {
     let store = &fleet.first().store;
     let owner = store.accounts.create(NewUser::named("victim")).await.unwrap().0.account.id;
-    let order = NamedToken { name: "bench".to_owned(), expires: None, scopes: ScopeSet::default() };
+    let order =
+        NamedToken { name: "bench".to_owned(), expires: None, scopes: ScopeSet::default(), ..NamedToken::default() };
     let witness = store.ledger.issue_named(owner, &order).await.unwrap().key.expose().to_owned();
 
     let (stop, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));

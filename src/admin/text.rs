@@ -78,6 +78,7 @@ pub(super) fn sentence(text: &str) -> String {
 /// Names the kind of a token.
 pub(super) fn kind(token: &TokenDetails) -> &'static str {
     match token.kind {
+        TokenKind::Named if token.device => "Login on one device",
         TokenKind::Login => "Login",
         TokenKind::Named => "Named",
     }

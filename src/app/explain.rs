@@ -277,7 +277,7 @@ impl Caller {
         let key = key.map(|key| if sample.session { key.into_session() } else { key });
         let Some(key) = key else { return Caller::Bare };
         let restrictions =
-            Restrictions { disabled: false, read_only: sample.read_only, networks: sample.networks.clone() };
+            Restrictions { read_only: sample.read_only, networks: sample.networks.clone(), ..Restrictions::default() };
         Caller::Sample(Box::new(TokenRecord {
             id: TokenId(1),
             method,

@@ -54,6 +54,7 @@ pub(super) fn new(sources: Sources<'_>) -> (Arc<Monitor>, Sampler) {
         let in_use = in_use.clone();
         move || names(&in_use.borrow().settings)
     };
+    let refused = Arc::clone(&services.counts.refused_tokens);
     let (services, clock, started) = (services.clone(), clock.clone(), clock.now());
     let ask = move || {
         let (built, now) = (Arc::clone(&in_use.borrow()), clock.now());
@@ -62,7 +63,7 @@ pub(super) fn new(sources: Sources<'_>) -> (Arc<Monitor>, Sampler) {
         services.tell(&mut status, now);
         status
     };
-    (Arc::new(Monitor::new(history, recorders.to_vec(), Arc::new(names), Arc::new(ask), reloads)), sampler)
+    (Arc::new(Monitor::new(history, recorders.to_vec(), Arc::new(names), Arc::new(ask), reloads, refused)), sampler)
 }
 
 fn names(settings: &Settings) -> Names {

@@ -1,4 +1,4 @@
-//! Removes expired entries of the change log and of the audit trail.
+//! Removes old entries of the change log and of the audit trail, and expires tokens that were not used for their days.
 
 use std::time::Duration;
 
@@ -24,6 +24,9 @@ pub(super) async fn run(store: Store, clock: Clock, audit_keep: Duration) {
         interval.tick().await;
         if let Err(error) = store.tokens.prune_changes(clock.now().before(CHANGES_RETENTION)).await {
             tracing::debug!(%error, "the change log could not be pruned");
+        }
+        if let Err(error) = store.ledger.expire_unused().await {
+            tracing::debug!(%error, "tokens that were not used could not be expired");
         }
         if let Some(audit) = &store.audit
             && let Err(error) = audit.prune_audit(clock.now().before(audit_keep)).await

@@ -55,7 +55,9 @@ impl AuthFailure {
         matches!(
             self,
             AuthFailure::NoCredentials
-                | AuthFailure::Denied(Denied::Unknown | Denied::Revoked | Denied::Expired | Denied::OwnerInactive)
+                | AuthFailure::Denied(
+                    Denied::Unknown | Denied::Revoked | Denied::Expired | Denied::Unused | Denied::OwnerInactive
+                )
         )
     }
 }

@@ -85,8 +85,11 @@ impl Lookup {
             && !memory.is_blind(now)
         {
             let verdict = judge(Some(record), now);
-            fill.keep(&verdict, now);
-            return Ok(verdict);
+            // The entry does not know of uses since it was written, so the store decides.
+            if !matches!(verdict, Verdict::Denied(Denied::Unused)) {
+                fill.keep(&verdict, now);
+                return Ok(verdict);
+            }
         }
         // While the change log is unread, a shared entry may have been revoked unnoticed; ask the store.
         let asked = self.ask_store(&key, asker).await;

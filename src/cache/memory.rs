@@ -205,7 +205,7 @@ impl Fill {
         }
         match verdict {
             Verdict::Caller(identity) => {
-                let end = now.after(ttl);
+                let end = now.after(identity.unused_for().map_or(ttl, |span| span.min(ttl)));
                 let until = identity.expires().map_or(end, |expires| expires.min(end));
                 self.cache.denied.remove(&self.digest);
                 self.cache.once_good.remove(&self.digest);

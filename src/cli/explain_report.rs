@@ -235,6 +235,7 @@ pub fn text(subject: &Subject<'_>) -> String {
                 format!("{}: {}", refused.status, refused.detail),
                 format!("outcome in logs and metrics: {}", refused.outcome.code()),
             ];
+            lines.extend(refused.reason.as_ref().map(|why| format!("reason: {why}")));
             lines
                 .extend(shown(subject, &refused.headers).into_iter().map(|(name, value)| format!("  {name}: {value}")));
             section(&mut out, "answer", &lines);
@@ -290,6 +291,7 @@ fn refused_json(subject: &Subject<'_>, refused: &Refused) -> Value {
         "status": refused.status.as_u16(),
         "outcome": refused.outcome.code(),
         "detail": refused.detail,
+        "reason": refused.reason.as_ref().map(ToString::to_string),
         "headers": shown(subject, &refused.headers),
     })
 }
@@ -359,6 +361,7 @@ fn failure_text(failure: AuthFailure) -> String {
         AuthFailure::Denied(Denied::Unknown) => "found: a key that the store does not have".to_owned(),
         AuthFailure::Denied(Denied::Revoked) => "found: a revoked token".to_owned(),
         AuthFailure::Denied(Denied::Expired) => "found: an expired token".to_owned(),
+        AuthFailure::Denied(Denied::Unused) => "found: a token that ended because it was not used".to_owned(),
         AuthFailure::Denied(Denied::OwnerInactive) => "found: a token of a deactivated user".to_owned(),
         AuthFailure::StoreUnavailable => "found, but the store did not answer".to_owned(),
         AuthFailure::Throttled(_) => "found, but the client sent too many wrong keys".to_owned(),

@@ -6,21 +6,22 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use super::args::{Paging, TokenCommand, TokenEdit};
+use super::args::{LimitOptions, Paging, TokenCommand, TokenEdit};
 use super::show::{Colour, Table};
 use super::{show, store};
 use crate::clock::{Clock, Timestamp};
 use crate::store::{
-    End, Issued, NamedToken, OnConflict, Store, Terms, TokenDetails, TokenFilter, TokenKind, TokenRef, User,
+    End, Issued, LimitChanges, NamedToken, OnConflict, Store, Terms, TokenDetails, TokenFilter, TokenKind, TokenLimits,
+    TokenRef, User,
 };
-use crate::token::{Scope, ScopeSet, TokenId, TokenKey};
+use crate::token::{Network, Networks, Scope, ScopeSet, TokenId, TokenKey};
 use crate::units::HumanDuration;
 
 /// Runs a subcommand.
 pub fn run(config: &Path, command: TokenCommand) -> Result<()> {
     match command {
-        TokenCommand::Create { user, reset, yes, name, expires, scopes, json } => {
-            let order = name.map(|name| named(name, expires, &scopes)).transpose()?;
+        TokenCommand::Create { user, reset, yes, name, expires, scopes, limits, json } => {
+            let order = name.map(|name| named(name, expires, &scopes, limits.read()?)).transpose()?;
             store::with(config, async |store| {
                 let owner = owner(&store, &user).await?;
                 let id = owner.account.id;
@@ -42,9 +43,9 @@ pub fn run(config: &Path, command: TokenCommand) -> Result<()> {
                 Ok(())
             })
         }
-        TokenCommand::Import { user, key_stdin: _, replace, name, expires, scopes, json } => {
+        TokenCommand::Import { user, key_stdin: _, replace, name, expires, scopes, limits, json } => {
             let key = key_from_stdin()?;
-            let order = name.map(|name| named(name, expires, &scopes)).transpose()?;
+            let order = name.map(|name| named(name, expires, &scopes, limits.read()?)).transpose()?;
             store::with(config, async |store| {
                 let owner = owner(&store, &user).await?;
                 let (id, conflict) = (owner.account.id, if replace { OnConflict::Replace } else { OnConflict::Refuse });
@@ -113,7 +114,8 @@ async fn revoke(store: &Store, which: TokenRef, yes: bool, json: bool) -> Result
 }
 
 async fn edit(store: &Store, order: TokenEdit) -> Result<()> {
-    let TokenEdit { id, name, note, expires, never_expires, scopes, no_scopes, disable, enable, json } = order;
+    let limits = order.limits()?;
+    let TokenEdit { id, name, note, expires, never_expires, scopes, no_scopes, disable, enable, json, .. } = order;
     let scopes = scopes.iter().map(|scope| Scope::parse(scope)).collect::<Result<Vec<_>, _>>()?;
     let end = expires.map(|HumanDuration(span)| End::At(Clock::system().now().after(span)));
     let terms = Terms {
@@ -122,6 +124,7 @@ async fn edit(store: &Store, order: TokenEdit) -> Result<()> {
         name,
         note,
         disabled: (disable || enable).then_some(disable),
+        limits,
     };
     if terms == Terms::default() {
         bail!("nothing to change; `tokengate token edit --help` lists what can be changed");
@@ -168,10 +171,34 @@ async fn owner(store: &Store, name: &str) -> Result<User> {
     found.with_context(|| format!("Cannot create the Token: user {name} does not exist"))
 }
 
-fn named(name: String, expires: Option<HumanDuration>, scopes: &[String]) -> Result<NamedToken> {
+impl LimitOptions {
+    fn read(&self) -> Result<TokenLimits> {
+        let networks = networks_of(&self.networks)?;
+        Ok(TokenLimits { read_only: self.read_only, networks, unused_days: self.unused_days, rate: self.rate })
+    }
+}
+
+impl TokenEdit {
+    fn limits(&self) -> Result<LimitChanges> {
+        let networks = if self.any_network { Some(None) } else { networks_of(&self.networks)?.map(Some) };
+        let unused_days = if self.unused_forever { Some(None) } else { self.unused_days.map(Some) };
+        let read_only = (self.read_only || self.read_write).then_some(self.read_only);
+        let rate = if self.no_rate { Some(None) } else { self.rate.map(Some) };
+        Ok(LimitChanges { read_only, networks, unused_days, rate })
+    }
+}
+
+/// `None`: no network is named.
+fn networks_of(texts: &[String]) -> Result<Option<Networks>> {
+    let read = |text: &String| Network::parse(text).with_context(|| format!("`{text}`"));
+    let networks = texts.iter().map(read).collect::<Result<Vec<_>>>()?;
+    Ok((!networks.is_empty()).then(|| Networks::of(networks)))
+}
+
+fn named(name: String, expires: Option<HumanDuration>, scopes: &[String], limits: TokenLimits) -> Result<NamedToken> {
     let scopes = scopes.iter().map(|scope| Scope::parse(scope)).collect::<Result<Vec<_>, _>>()?;
     let expires = expires.map(|HumanDuration(span)| Clock::system().now().after(span));
-    Ok(NamedToken { name, expires, scopes: ScopeSet::new(scopes) })
+    Ok(NamedToken { name, expires, scopes: ScopeSet::new(scopes), limits })
 }
 
 fn key_from_stdin() -> Result<TokenKey> {
@@ -220,6 +247,8 @@ fn details(token: &TokenDetails) -> Result<()> {
         ("access", if token.record.restrictions.read_only { "read" } else { "read and write" }.to_owned()),
         ("networks", networks(token).unwrap_or_else(|| "any".to_owned())),
         ("last used", at(token.last_used)),
+        ("ends unused", unused_days(token).map_or_else(|| "never".to_owned(), |days| format!("after {days} days"))),
+        ("rate", rate(token).unwrap_or_else(|| "that of the route".to_owned())),
         ("exposed", at(token.exposed)),
         ("note", token.note.clone()),
     ];
@@ -240,7 +269,7 @@ fn state(token: &TokenDetails) -> &'static str {
     match crate::identity::Identity::establish(&token.record, Clock::system().now()) {
         Ok(_) => "live",
         Err(crate::identity::Denied::Revoked) => "revoked",
-        Err(crate::identity::Denied::Expired) => "expired",
+        Err(crate::identity::Denied::Expired | crate::identity::Denied::Unused) => "expired",
         Err(crate::identity::Denied::OwnerInactive) => "owner inactive",
         Err(crate::identity::Denied::Unknown) => "unknown",
     }
@@ -248,6 +277,14 @@ fn state(token: &TokenDetails) -> &'static str {
 
 fn networks(token: &TokenDetails) -> Option<String> {
     token.record.restrictions.networks.as_ref().map(ToString::to_string)
+}
+
+fn rate(token: &TokenDetails) -> Option<String> {
+    token.record.restrictions.rates.token.map(|rate| rate.to_string())
+}
+
+fn unused_days(token: &TokenDetails) -> Option<u32> {
+    token.record.restrictions.use_by.map(|use_by| use_by.days)
 }
 
 fn as_json(token: &TokenDetails) -> Value {
@@ -266,6 +303,9 @@ fn as_json(token: &TokenDetails) -> Value {
         "revoked": at(token.record.revoked),
         "read_only": token.record.restrictions.read_only,
         "networks": networks(token),
+        "unused_days": unused_days(token),
+        "rate": rate(token),
+        "device": token.device,
         "last_used": at(token.last_used),
         "exposed": at(token.exposed),
         "disabled": at(token.disabled),

@@ -123,10 +123,11 @@ fn create(config: &Path, order: UserCreate) -> Result<()> {
 }
 
 async fn edit(store: &Store, order: UserEdit) -> Result<()> {
-    let UserEdit { name, new_name, email, first_name, last_name, json } = order;
-    let change = DetailsChange { name: new_name, email, first_name, last_name };
+    let UserEdit { name, new_name, email, first_name, last_name, rate, no_rate, json } = order;
+    let rate = if no_rate { Some(None) } else { rate.map(Some) };
+    let change = DetailsChange { name: new_name, email, first_name, last_name, rate };
     if change == DetailsChange::default() {
-        bail!("nothing to change; name at least one of --name, --email, --first-name and --last-name");
+        bail!("nothing to change; name at least one of --name, --email, --first-name, --last-name and --rate");
     }
     let user = store::user(store, &name).await?;
     let changed = store.accounts.edit(user.account.id, &change).await?;
@@ -189,6 +190,7 @@ fn details(user: &User) -> Result<()> {
         ("groups", user.account.groups.join(", ")),
         ("password", yes(user.has_password).to_owned()),
         ("created", user.created.to_string()),
+        ("rate", user.rate.map_or_else(|| "none".to_owned(), |rate| rate.to_string())),
         ("last sign-in", user.last_login.map_or_else(|| "never".to_owned(), |at| at.to_string())),
     ];
     rows.iter().try_for_each(|(name, value)| show::line(format!("{name:<14}{value}")))
@@ -208,6 +210,7 @@ fn as_json(user: &User) -> Value {
         "has_password": user.has_password,
         "created": user.created.to_string(),
         "last_login": user.last_login.map(|at| at.to_string()),
+        "rate": user.rate.map(|rate| rate.to_string()),
     })
 }
 

@@ -14,6 +14,14 @@ use crate::units::Rate;
 pub struct Login {
     /// The path, on every host, with and without a trailing slash. Takes precedence over all routes.
     pub path: String,
+    /// Whether a login can send its password in `Authorization: Basic`, by GET or POST.
+    pub basic: BasicLogin,
+    /// The names in the response.
+    pub response: LoginResponse,
+    /// The path at which a token from a login is revoked; `None`: there is none.
+    pub logout_path: Option<String>,
+    /// The path at which all tokens from logins of the user are revoked; `None`: there is none.
+    pub logout_all_path: Option<String>,
     /// Rate limit of failed attempts per username, in all its spellings; `None`: no limit.
     pub per_user: Option<Rate>,
     /// Rate limit of failed attempts per client; `None`: no limit.
@@ -32,6 +40,43 @@ pub struct Login {
     pub browser: Option<Browser>,
 }
 
+/// What is at a path of the login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoginPath {
+    /// The login itself.
+    LogIn,
+    /// The caller's token is revoked.
+    LogOut,
+    /// All tokens from logins of the caller are revoked.
+    LogOutAll,
+}
+
+/// Whether `Authorization: Basic` is accepted at the login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BasicLogin {
+    /// It is ignored.
+    Off,
+    /// It is accepted. A browser never asks for a password.
+    Quiet,
+    /// It is accepted. A browser asks for a password.
+    Prompt,
+}
+
+/// The names in the response to a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoginResponse {
+    /// `token`, as Django REST Framework.
+    Drf,
+    /// `auth_token`, as djoser.
+    Djoser,
+    /// `key`, as dj-rest-auth.
+    DjRestAuth,
+    /// `expiry` and `token`, as knox.
+    Knox,
+    /// `id`, `expires` and `key` with 201, as the provisioning of NetBox.
+    Netbox,
+}
+
 /// Pages on which users sign in and out in a browser, and sessions as credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Browser {
@@ -45,9 +90,25 @@ impl Login {
     /// Its name in logs and metrics, in place of a route's name.
     pub const NAME: &str = "gettoken";
 
-    /// Whether this path (decoded) is that of the login.
-    pub fn takes(&self, path: &str) -> bool {
-        bare(&self.path) == bare(path)
+    /// What is at this path (decoded); `None`: nothing of the login.
+    pub fn at(&self, path: &str) -> Option<LoginPath> {
+        let is_at = |own: &str| bare(own) == bare(path);
+        let is_set = |own: &Option<String>| own.as_deref().is_some_and(is_at);
+        if is_at(&self.path) {
+            Some(LoginPath::LogIn)
+        } else if is_set(&self.logout_path) {
+            Some(LoginPath::LogOut)
+        } else if is_set(&self.logout_all_path) {
+            Some(LoginPath::LogOutAll)
+        } else {
+            None
+        }
+    }
+
+    /// All its paths.
+    fn paths(&self) -> impl Iterator<Item = &str> {
+        let more = [&self.logout_path, &self.logout_all_path].into_iter().filter_map(Option::as_deref);
+        [self.path.as_str()].into_iter().chain(more)
     }
 }
 
@@ -73,6 +134,10 @@ impl Default for Login {
     fn default() -> Login {
         Login {
             path: "/gettoken/".to_owned(),
+            basic: BasicLogin::Off,
+            response: LoginResponse::Drf,
+            logout_path: None,
+            logout_all_path: None,
             per_user: Some(Rate::per_minute(5)),
             per_address: Some(Rate::per_minute(20)),
             max_body: 64 << 10,
@@ -109,6 +174,16 @@ impl Default for Hashing {
     }
 }
 
+const BASIC: [(&str, BasicLogin); 3] =
+    [("off", BasicLogin::Off), ("quiet", BasicLogin::Quiet), ("prompt", BasicLogin::Prompt)];
+const RESPONSES: [(&str, LoginResponse); 5] = [
+    ("drf", LoginResponse::Drf),
+    ("djoser", LoginResponse::Djoser),
+    ("dj-rest-auth", LoginResponse::DjRestAuth),
+    ("knox", LoginResponse::Knox),
+    ("netbox", LoginResponse::Netbox),
+];
+
 /// No known machine has more cores.
 const MAX_PARALLELISM: u64 = 1_024;
 const MIN_SESSION: Duration = Duration::from_secs(60);
@@ -121,12 +196,17 @@ pub(super) fn read(root: &Table<'_>, routes: &[Route], defaults: &RouteDefaults)
     root.switch("login", |table| {
         let (default, hashing) = (Login::default(), Hashing::default());
         let path = table.key("path");
+        let (logout, logout_all) = (table.key("logout_path"), table.key("logout_all_path"));
         let (per_user, per_address) = table.table("attempts", |attempts| {
             let rate = |name, default| attempts.key(name).or_word("unlimited").optional_rate(default);
             (rate("per_user", default.per_user), rate("per_address", default.per_address))
         });
         let login = Login {
             path: path.parse_or(default.path, plain_path),
+            basic: table.key("basic").choice(&BASIC, default.basic),
+            response: table.key("response").choice(&RESPONSES, default.response),
+            logout_path: logout.parse(plain_path),
+            logout_all_path: logout_all.parse(plain_path),
             per_user,
             per_address,
             max_body: table.key("max_body").bytes(256..=1 << 20, default.max_body),
@@ -149,11 +229,21 @@ pub(super) fn read(root: &Table<'_>, routes: &[Route], defaults: &RouteDefaults)
         if !table.is_set() {
             return (None, hashing);
         }
-        if login.path == "/" {
-            path.problem("would replace the start page", "write a path of its own, such as \"/gettoken/\"");
-        }
-        if login.browser.as_ref().is_some_and(|browser| browser.page(&login.path).is_some()) {
-            path.problem("is a page of [login.browser]", "give one of them another path");
+        for (key, own) in [
+            (&path, Some(&login.path)),
+            (&logout, login.logout_path.as_ref()),
+            (&logout_all, login.logout_all_path.as_ref()),
+        ] {
+            let Some(own) = own else { continue };
+            if own == "/" {
+                key.problem("would replace the start page", "write a path of its own, such as \"/gettoken/\"");
+            }
+            if login.browser.as_ref().is_some_and(|browser| browser.page(own).is_some()) {
+                key.problem("is a page of [login.browser]", "give one of them another path");
+            }
+            if login.paths().filter(|other| bare(other) == bare(own)).count() > 1 {
+                key.problem("is the path of the login or of another logout", "give each a path of its own");
+            }
         }
         refuse_conflicting_routes(table, &login, routes);
         (Some(login), hashing)
@@ -186,7 +276,7 @@ fn refuse_conflicting_routes(table: &Table<'_>, login: &Login, routes: &[Route])
     for route in routes {
         let (PathPattern::Exact(path) | PathPattern::Prefix(path)) = &route.path;
         let is_page = login.browser.as_ref().is_some_and(|browser| browser.page(path).is_some());
-        if login.takes(path) || is_page {
+        if login.at(path).is_some() || is_page {
             table.problem(
                 format!("takes requests for `{path}` away from routes.{}", route.name),
                 "give the route another path, or set another `login.path`",

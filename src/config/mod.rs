@@ -182,6 +182,7 @@ fn read(root: &Table<'_>) -> Settings {
     let (identity, forwards_all) = identity::read(root);
     let (memory, redis) = root.table("cache", |cache| (memory_cache::read(cache), shared_cache::read(cache)));
     let rates = rates::read(root, redis.is_some());
+    let own_rates = rates::read_own(root, redis.is_some());
     let rate_names = Names::of("rates", "rate", &rates);
     let names = routes::RouteNames { upstreams: &upstream_names, rates: &rate_names };
     let route_identity = routes::RouteIdentity { identity: &identity, forwards_all };
@@ -209,6 +210,7 @@ fn read(root: &Table<'_>) -> Settings {
         tests,
         upstreams,
         rates: values(rates),
+        own_rates,
         spool: spool::read(root, &routes),
         routes,
         limits: limits::read(root, &mut timeouts.handshake),
@@ -248,6 +250,10 @@ fn check_django(root: &Table<'_>, settings: &Settings) {
             "the passwords of a Django database are changed by the Django project",
             mend,
         );
+    }
+    if settings.tokens.per_login == settings::PerLogin::Device {
+        let mend = "remove the line: a login returns the token of the user";
+        problem("tokens.per_login", "a Django database has one token for each user", mend);
     }
     let revokes = |role: &settings::ListenerRole| match role {
         settings::ListenerRole::Tls(tls) => tls.exposed_token == settings::ExposedToken::Revoke,

@@ -28,6 +28,21 @@ pub struct RateRule {
     pub max_keys: usize,
 }
 
+/// Where the rates of single tokens and users are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnRateRule {
+    /// Where requests are counted.
+    pub backend: RateBackend,
+    /// Number of keys that are remembered at least.
+    pub max_keys: usize,
+}
+
+impl Default for OwnRateRule {
+    fn default() -> OwnRateRule {
+        OwnRateRule { backend: RateBackend::Local, max_keys: KEYS }
+    }
+}
+
 /// One or two facts about a request: each value has a count of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateKey(pub RateFact, pub Option<RateFact>);
@@ -113,6 +128,25 @@ fn rule(name: &str, table: &Table<'_>, has_redis: bool) -> Option<RateRule> {
     let rate_key = table.key("rate").required("add `rate = \"600/min\"`");
     let rate = rate_key.optional_rate(None);
     let burst = table.key("burst").optional_count(1..=u64::from(u32::MAX));
+    let OwnRateRule { backend, max_keys } = place(table, has_redis);
+    let rate = rate?;
+    let seconds = rate.per.as_secs().max(1);
+    if backend != RateBackend::Local && u64::from(rate.count) / seconds > MOST_SHARED {
+        rate_key.problem(
+            format!("`{rate}` is more than Redis counts exactly"),
+            format!("write at most {MOST_SHARED}/s, or use `backend = \"local\"`"),
+        );
+    }
+    Some(RateRule { name: name.to_owned(), key: key?, rate, burst: burst.unwrap_or(rate.count), backend, max_keys })
+}
+
+/// `[own_rates]`
+pub(super) fn read_own(root: &Table<'_>, has_redis: bool) -> OwnRateRule {
+    root.table("own_rates", |table| place(table, has_redis))
+}
+
+/// Where requests are counted, and how many keys are remembered.
+fn place(table: &Table<'_>, has_redis: bool) -> OwnRateRule {
     let max_keys = table.key("max_keys").count(1_000..=100_000_000, KEYS);
     let backend = table.key("backend");
     let is_shared = backend.choice(&[("local", false), ("redis", true)], false);
@@ -124,20 +158,8 @@ fn rule(name: &str, table: &Table<'_>, has_redis: bool) -> Option<RateRule> {
     if is_shared && !has_redis {
         backend.problem("`redis` needs the address of a Redis server", "add [cache.redis] with `url`");
     }
-    let rate = rate?;
-    let seconds = rate.per.as_secs().max(1);
-    if is_shared && u64::from(rate.count) / seconds > MOST_SHARED {
-        rate_key.problem(
-            format!("`{rate}` is more than Redis counts exactly"),
-            format!("write at most {MOST_SHARED}/s, or use `backend = \"local\"`"),
-        );
-    }
-    Some(RateRule {
-        name: name.to_owned(),
-        key: key?,
-        rate,
-        burst: burst.unwrap_or(rate.count),
+    OwnRateRule {
         backend: if is_shared { RateBackend::Redis { gateways: parties } } else { RateBackend::Local },
         max_keys,
-    })
+    }
 }

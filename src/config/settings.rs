@@ -23,15 +23,15 @@ pub use super::listeners::{
     ExposedToken, ForwardedFamily, Listener, ListenerRole, PlainListener, Plaintext, ProxyTrust, TlsListener,
 };
 pub use super::log::{AccessTarget, Log, Redacted};
-pub use super::login::{Browser, Hashing, Login};
+pub use super::login::{BasicLogin, Browser, Hashing, Login, LoginPath, LoginResponse};
 pub use super::memory_cache::MemoryCache;
 pub use super::patterns::{HostPattern, PathPattern};
-pub use super::rates::{RateBackend, RateFact, RateKey, RateRule};
+pub use super::rates::{OwnRateRule, RateBackend, RateFact, RateKey, RateRule};
 pub use super::routes::{ForwardAuthorization, Route};
 pub use super::shared_cache::{BadRedisUrl, RedisCache, RedisHost, RedisPassword, RedisServers, RedisTls};
 pub use super::spool::Spool;
 pub use super::store::{OnOutage, Store, StoreUrl};
-pub use super::tokens::Tokens;
+pub use super::tokens::{PerLogin, Tokens};
 pub use super::traces::{Collector, Traces};
 pub use super::upstream_tls::UpstreamTls;
 pub use super::upstreams::{
@@ -73,6 +73,8 @@ pub struct Settings {
     pub upstreams: Vec<Upstream>,
     /// How often requests may come.
     pub rates: Vec<RateRule>,
+    /// Where the rates of single tokens and users are counted.
+    pub own_rates: OwnRateRule,
     /// Which requests go to which upstream.
     pub routes: Vec<Route>,
     /// Where request bodies are buffered.

@@ -21,10 +21,23 @@ pub struct Tokens {
     pub revoke_on_password_change: bool,
     /// Lifetime of a new token; `None`: it does not expire.
     pub default_ttl: Option<Duration>,
+    /// Which token a login returns.
+    pub per_login: PerLogin,
+    /// Lifetime of a token that a login issues for one device; `None`: it does not expire.
+    pub device_ttl: Option<Duration>,
     /// Maximum number of live tokens of one user.
     pub max_per_user: u32,
     /// Shortest time between two updates of a token's last use.
     pub last_used_every: Duration,
+}
+
+/// Which token a login returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PerLogin {
+    /// The login token of the user, which all logins share.
+    Shared,
+    /// A new token for each login.
+    Device,
 }
 
 impl Default for Tokens {
@@ -36,6 +49,8 @@ impl Default for Tokens {
             issue_on_user_create: true,
             revoke_on_password_change: false,
             default_ttl: None,
+            per_login: PerLogin::Shared,
+            device_ttl: Some(Duration::from_secs(30 * 86_400)),
             max_per_user: 20,
             last_used_every: Duration::from_secs(60),
         }
@@ -46,6 +61,9 @@ impl Default for Tokens {
 pub(super) fn read(root: &Table<'_>) -> Tokens {
     root.table("tokens", |table| {
         let default = Tokens::default();
+        let per_login = [("shared", PerLogin::Shared), ("device", PerLogin::Device)];
+        let per_login = table.key("per_login").choice(&per_login, default.per_login);
+        let device_ttl = table.key("device_ttl").only_if(per_login == PerLogin::Device);
         let formats = [("drf", TokenFormat::Drf), ("prefixed", TokenFormat::Prefixed)];
         Tokens {
             schemes: table.key("schemes").parse_list_or(default.schemes, scheme),
@@ -54,6 +72,8 @@ pub(super) fn read(root: &Table<'_>) -> Tokens {
             issue_on_user_create: table.key("issue_on_user_create").bool(default.issue_on_user_create),
             revoke_on_password_change: table.key("revoke_on_password_change").bool(default.revoke_on_password_change),
             default_ttl: table.key("default_ttl").or_word("never").optional_duration(default.default_ttl),
+            per_login,
+            device_ttl: device_ttl.or_word("never").optional_duration(default.device_ttl),
             max_per_user: table.key("max_per_user").count(1..=MANY, default.max_per_user),
             last_used_every: table.key("last_used_every").duration(default.last_used_every),
         }

@@ -11,6 +11,7 @@ use super::refusal::METHODS;
 use super::{Body, Exchange, Gateway, Refusal, outgoing, reply};
 use crate::auth::Permit;
 use crate::client::ClientBody;
+use crate::config::settings::LoginPath;
 use crate::rates::{Exceeded, Facts};
 use crate::telemetry::Outcome;
 
@@ -26,7 +27,13 @@ impl Gateway {
             Decision::DescribeServer => return Ok(describe_server(exchange)),
             Decision::Prove(answer) => return Ok(prove(answer, exchange)),
             Decision::Permit(permission) => return Ok(permit(permission, exchange)),
-            Decision::LogIn(login) => return Box::pin(self.log_in(login, &head, body, exchange)).await,
+            Decision::LogIn(login, LoginPath::LogIn) => {
+                return Box::pin(self.log_in(login, &head, body, exchange)).await;
+            }
+            Decision::LogIn(login, path) => {
+                let all = path == LoginPath::LogOutAll;
+                return Box::pin(self.log_out(login, all, &head, body, exchange)).await;
+            }
             Decision::Show(endpoint, page, target) => {
                 return Box::pin(self.show(endpoint, page, &head, body, &target, exchange)).await;
             }
@@ -52,8 +59,8 @@ impl Gateway {
     /// Counts a request for the rates of its route.
     async fn count(&self, permit: &Permit<'_>, exchange: &mut Exchange) -> Result<(), Refusal> {
         let route = permit.route();
-        let Some(rates) = self.generation.rates.of_route(route.index) else { return Ok(()) };
         let caller = permit.caller().map(Arc::as_ref);
+        let Some(rates) = self.generation.rates.applying(route.index, caller) else { return Ok(()) };
         let facts = Facts { route: &route.settings.name, caller, client: exchange.sender() };
         let counted = rates.admit(&facts, self.worker.clock.now()).await;
         let (fields, refused) = match counted {

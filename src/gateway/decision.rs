@@ -18,7 +18,7 @@ use super::{Exchange, Gateway, LoginEndpoint, PagesEndpoint, Refusal, cors, outg
 use crate::auth::{Accepted, Asked, AuthFailure, CsrfFault, KeyForm, Permit, csrf};
 use crate::client::forward_auth::Form;
 use crate::client::framing;
-use crate::config::settings::Auth;
+use crate::config::settings::{Auth, LoginPath};
 use crate::identity::Identity;
 use crate::route::{BadTarget, NoRoute, Route, Target};
 use crate::token::AuthMethod;
@@ -30,8 +30,8 @@ pub(super) enum Decision<'g, 'r> {
     DescribeServer,
     /// A CA asks for the answer to its challenge: this one.
     Prove(String),
-    /// It is a login.
-    LogIn(&'g LoginEndpoint),
+    /// It is a login or a logout.
+    LogIn(&'g LoginEndpoint, LoginPath),
     /// It is for a page of the gateway. Boxed, so that other requests do not move its target.
     Show(&'g PagesEndpoint, Page, Box<Target<'r>>),
     /// It is a preflight: these headers tell the browser what a program may send.
@@ -72,10 +72,10 @@ impl Gateway {
             return Ok(Decision::DescribeServer);
         }
         let target = Target::read(head, self.generation.limits.uri_bytes, exchange.peer())?; // 400 · 421
-        if let Some(login) = self.login_at(&target)? {
+        if let Some((login, path)) = self.login_at(&target)? {
             exchange.purpose().allows_own()?; // 404
             exchange.matched(self.login.as_ref().ok_or(Refusal::Internal)?, &head.headers);
-            return Ok(Decision::LogIn(login));
+            return Ok(Decision::LogIn(login, path));
         }
         if let Some((endpoint, page)) = self.page_at(&target)? {
             if websocket::is_extended_connect(head) {

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode, request};
 
 use super::decision::{Decision, Forwarding, accepted};
 use super::{Exchange, Gateway, Refusal, forward};
-use crate::auth::AuthFailure;
+use crate::auth::{AuthFailure, NotPermitted};
 use crate::client::{ClientConnection, HeadFault};
 use crate::config::settings::HostPattern;
 use crate::identity::Identity;
@@ -97,6 +97,8 @@ pub struct Refused {
     pub outcome: Outcome,
     /// The text for the client.
     pub detail: String,
+    /// What the client is not told: why the route or the token does not admit it.
+    pub reason: Option<NotPermitted>,
     /// The headers of the response.
     pub headers: HeaderMap,
 }
@@ -135,7 +137,7 @@ impl Gateway {
         let forwarding = match decision {
             Ok(Decision::Forward(forwarding)) => Ok(Some(forwarding)),
             Ok(
-                Decision::LogIn(_)
+                Decision::LogIn(..)
                 | Decision::Show(..)
                 | Decision::DescribeServer
                 | Decision::Prove(_)
@@ -178,10 +180,11 @@ impl Gateway {
 
     fn would_refuse(&self, refusal: Refusal, exchange: Box<Exchange>, length: Option<u64>) -> End {
         let (outcome, detail) = refusal.told(exchange.method());
+        let reason = if let Refusal::NotPermitted(why) = &refusal { Some(why.clone()) } else { None };
         let has_body = length != Some(0);
         let response = refusal.respond(exchange, has_body, self.generation.credentials.challenge());
         let (head, _) = response.into_parts();
-        End::Refused(Refused { status: head.status, outcome, detail, headers: head.headers })
+        End::Refused(Refused { status: head.status, outcome, detail, reason, headers: head.headers })
     }
 
     /// The routes whose host and path match. `is_own`: the gateway answers itself.

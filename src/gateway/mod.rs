@@ -22,6 +22,7 @@ pub mod generation;
 mod grpc;
 mod handle;
 mod login;
+mod logout;
 mod outgoing;
 mod pages;
 mod refusal;

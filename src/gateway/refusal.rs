@@ -243,10 +243,12 @@ fn failure_row(failure: AuthFailure) -> (StatusCode, Outcome, Cow<'static, str>)
         }
         AuthFailure::Malformed(BadCredentials::NotAKey) => (S::UNAUTHORIZED, Outcome::Unknown, "Invalid token.".into()),
         AuthFailure::Malformed(fault) => (fault.status(), Outcome::MalformedCredentials, fault.to_string().into()),
-        // One text for all three, so that a client cannot distinguish a revoked token from one that never existed.
+        // One text for all of these, so that a client cannot distinguish a revoked token from one that never existed.
         AuthFailure::Denied(Denied::Unknown) => (S::UNAUTHORIZED, Outcome::Unknown, "Invalid token.".into()),
         AuthFailure::Denied(Denied::Revoked) => (S::UNAUTHORIZED, Outcome::Revoked, "Invalid token.".into()),
-        AuthFailure::Denied(Denied::Expired) => (S::UNAUTHORIZED, Outcome::Expired, "Invalid token.".into()),
+        AuthFailure::Denied(Denied::Expired | Denied::Unused) => {
+            (S::UNAUTHORIZED, Outcome::Expired, "Invalid token.".into())
+        }
         AuthFailure::Denied(Denied::OwnerInactive) => {
             (S::UNAUTHORIZED, Outcome::Inactive, "User inactive or deleted.".into())
         }

@@ -14,22 +14,16 @@ use std::time::Duration;
 
 use super::slots::{Slots, State};
 use super::throttle::{Recovery, nanos};
-use super::{Left, Pace};
+use super::{Left, Measure};
 use crate::clock::Timestamp;
 
 /// A lease is for the events that are expected within this time, in nanoseconds.
 const AHEAD: i64 = 100_000_000;
 /// A lease ends after this time, in nanoseconds. What is left of it is returned with the next question.
 const LIFETIME: i64 = 1_000_000_000;
-/// The largest lease, as a fraction of a burst.
-const FRACTION: i64 = 10;
 
-/// The leases of one process.
+/// The leases of one process. Each key may have its own measure.
 pub struct Leases {
-    pace: Pace,
-    /// This process's share of the rate.
-    share: Pace,
-    largest: u32,
     slots: Slots<Lease>,
     forgotten: Arc<AtomicU64>,
 }
@@ -88,15 +82,14 @@ impl State for Lease {
 }
 
 impl Leases {
-    /// An empty table for at least this number of keys. `parties` processes share the rate. `forgotten` counts the keys
-    /// that are evicted before they have recovered.
-    pub fn new(pace: Pace, parties: u32, keys: usize, forgotten: Arc<AtomicU64>) -> Leases {
-        let largest = u32::try_from(pace.all / pace.each / FRACTION).unwrap_or(u32::MAX).max(1);
-        Leases { pace, share: pace.share(parties), largest, slots: Slots::new(keys), forgotten }
+    /// An empty table for at least this number of keys. `forgotten` counts the keys that are evicted before they have
+    /// recovered.
+    pub fn new(keys: usize, forgotten: Arc<AtomicU64>) -> Leases {
+        Leases { slots: Slots::new(keys), forgotten }
     }
 
     /// Counts an event for `key`, if the lease allows it.
-    pub fn begin(&self, key: &impl Hash, now: Timestamp) -> Step {
+    pub fn begin(&self, measure: &Measure, key: &impl Hash, now: Timestamp) -> Step {
         let now = nanos(now);
         let step = self.change(key, now, |lease| {
             // A key is refused for at most one second ahead, so a clock that was set back has no lasting effect.
@@ -106,11 +99,11 @@ impl Leases {
             lease.see(now);
             if lease.events > 0 && lease.end > now && lease.end - now <= LIFETIME {
                 lease.events -= 1;
-                return Step::Allowed(self.left(lease, now));
+                return Step::Allowed(left(measure, lease, now));
             }
             let back = std::mem::take(&mut lease.events);
             let is_asking = lease.asking > now && lease.asking - now <= LIFETIME;
-            let want = if is_asking { 1 } else { lease.seen.max(lease.before).clamp(1, self.largest) };
+            let want = if is_asking { 1 } else { lease.seen.max(lease.before).clamp(1, measure.largest) };
             if want > 1 {
                 lease.asking = now.saturating_add(LIFETIME);
             }
@@ -125,6 +118,7 @@ impl Leases {
     /// The time until an event is allowed.
     pub fn answered(
         &self,
+        measure: &Measure,
         key: &impl Hash,
         question: Question,
         granted: Granted,
@@ -142,10 +136,10 @@ impl Leases {
                 return Err(granted.left.more_in);
             };
             if kept > 0 {
-                lease.events = lease.events.saturating_add(kept).min(self.largest);
+                lease.events = lease.events.saturating_add(kept).min(measure.largest);
                 lease.end = now.saturating_add(LIFETIME);
             }
-            let left = self.left(lease, now);
+            let left = left(measure, lease, now);
             Ok(Left { more_in: granted.left.more_in, ..left })
         });
         answered.unwrap_or(Ok(granted.left))
@@ -155,31 +149,30 @@ impl Leases {
     ///
     /// # Errors
     /// The time until an event is allowed.
-    pub fn alone(&self, key: &impl Hash, question: Question, now: Timestamp) -> Result<Left, Duration> {
+    pub fn alone(
+        &self,
+        measure: &Measure,
+        key: &impl Hash,
+        question: Question,
+        now: Timestamp,
+    ) -> Result<Left, Duration> {
         let now = nanos(now);
         let taken = self.change(key, now, |lease| {
             if question.want > 1 {
                 lease.asking = 0;
             }
-            lease.alone.take(self.share, now)
+            lease.alone.take(measure.share, now)
         });
         taken.unwrap_or(Ok(Left { events: 0, more_in: Duration::ZERO }))
     }
 
     /// Refunds an event that was counted.
-    pub fn give_back(&self, key: &impl Hash, now: Timestamp) {
+    pub fn give_back(&self, measure: &Measure, key: &impl Hash, now: Timestamp) {
         let now = nanos(now);
         self.slots.known(key, |lease| {
-            lease.events = lease.events.saturating_add(1).min(self.largest);
+            lease.events = lease.events.saturating_add(1).min(measure.largest);
             lease.end = lease.end.max(now.saturating_add(1)).min(now.saturating_add(LIFETIME));
         });
-    }
-
-    /// The state after an event that the count has granted.
-    fn left(&self, lease: &mut Lease, now: i64) -> Left {
-        lease.alone.charge(self.share, now);
-        let events = u64::from(lease.events) + u64::from(lease.beyond);
-        Left { events, more_in: Duration::from_nanos(self.pace.each.unsigned_abs()) }
     }
 
     fn change<T>(&self, key: &impl Hash, now: i64, change: impl FnOnce(&mut Lease) -> T) -> Option<T> {
@@ -192,6 +185,13 @@ impl Leases {
         let Ok(changed) = changed;
         Some(changed)
     }
+}
+
+/// The state after an event that the count has granted.
+fn left(measure: &Measure, lease: &mut Lease, now: i64) -> Left {
+    lease.alone.charge(measure.share, now);
+    let events = u64::from(lease.events) + u64::from(lease.beyond);
+    Left { events, more_in: Duration::from_nanos(measure.pace.each.unsigned_abs()) }
 }
 
 impl Lease {
@@ -209,14 +209,32 @@ impl Lease {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::Pace;
     use crate::units::Rate;
+
+    /// Leases of one measure.
+    struct Party(Leases, Measure);
+
+    impl Party {
+        fn begin(&self, key: &i32, now: Timestamp) -> Step {
+            self.0.begin(&self.1, key, now)
+        }
+
+        fn answered(&self, key: &i32, question: Question, granted: Granted, now: Timestamp) -> Result<Left, Duration> {
+            self.0.answered(&self.1, key, question, granted, now)
+        }
+
+        fn alone(&self, key: &i32, question: Question, now: Timestamp) -> Result<Left, Duration> {
+            self.0.alone(&self.1, key, question, now)
+        }
+    }
 
     fn at(millis: i64) -> Timestamp {
         Timestamp::from_micros(1_800_000_000_000_000 + millis * 1_000)
     }
 
-    fn leases(burst: u32, parties: u32) -> Leases {
-        Leases::new(Pace::new(Rate::per_minute(600), burst), parties, 64, Arc::default())
+    fn leases(burst: u32, parties: u32) -> Party {
+        Party(Leases::new(64, Arc::default()), Measure::new(Pace::new(Rate::per_minute(600), burst), parties))
     }
 
     fn granted(events: u32) -> Granted {
@@ -224,7 +242,7 @@ mod tests {
     }
 
     /// Asks for everything, and gets it. Returns the number of questions and of events that they granted.
-    fn serve(leases: &Leases, events: i64, every: i64) -> (u32, u32) {
+    fn serve(leases: &Party, events: i64, every: i64) -> (u32, u32) {
         let (mut questions, mut taken) = (0, 0);
         for event in 0..events {
             let now = at(event * every);
@@ -294,7 +312,7 @@ mod tests {
 
     #[test]
     fn without_the_count_each_process_allows_its_share_and_what_it_allowed_before_counts() {
-        let pass = |leases: &Leases| {
+        let pass = |leases: &Party| {
             let question = Question { want: 1, back: 0 };
             (0..1_000).take_while(|_| leases.alone(&1, question, at(0)).is_ok()).count()
         };

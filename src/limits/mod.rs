@@ -1,7 +1,7 @@
 //! Limits: how often something may happen, and how much one client may use at once.
 //!
 //! [`Throttle`] is the keyed rate limiter, and [`Leases`] its form for several processes. A [`Budget`] limits what all clients use together. A [`Room`] limits places
-//! and evicts provisional ones for new clients. [`Turns`] queues work per client. [`TurnedAway`] counts what limits
+//! and evicts provisional ones for new clients. [`Turns`] queues work per client. [`Tally`] counts events per key, and [`TurnedAway`] what limits
 //! refuse. [`LogLimiter`] limits log lines. [`Client`] defines one client. The module that uses a limit decides how it
 //! refuses.
 
@@ -11,6 +11,7 @@ mod room;
 mod leases;
 mod log_limiter;
 mod slots;
+mod tally;
 mod throttle;
 mod turned_away;
 mod turns;
@@ -20,7 +21,8 @@ pub use client::Client;
 pub use leases::{Granted, Leases, Question, Step};
 pub use log_limiter::LogLimiter;
 pub use room::{Bounds, Place, Room};
-pub use throttle::{Left, Pace, Throttle};
+pub use tally::{Tallied, Tally};
+pub use throttle::{Left, Measure, Pace, Throttle};
 pub use turned_away::{Limit, TurnedAway};
 pub use turns::{Turn, Turns, Waiting};
 

@@ -26,6 +26,28 @@ pub struct Pace {
     pub(super) all: i64,
 }
 
+/// How several parties count a rate together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Measure {
+    /// The pace of all of them.
+    pub pace: Pace,
+    /// The share of each.
+    pub(super) share: Pace,
+    /// Maximum number of events that one of them takes in advance.
+    pub(super) largest: u32,
+}
+
+/// The largest number of events that a party takes in advance, as a fraction of a burst.
+const FRACTION: i64 = 10;
+
+impl Measure {
+    /// The measure of a rate that this number of parties share.
+    pub fn new(pace: Pace, parties: u32) -> Measure {
+        let largest = u32::try_from(pace.all / pace.each / FRACTION).unwrap_or(u32::MAX).max(1);
+        Measure { pace, share: pace.share(parties), largest }
+    }
+}
+
 /// A keyed rate limiter.
 pub struct Throttle {
     pace: Pace,
@@ -134,12 +156,12 @@ impl Throttle {
         judged.unwrap_or(Ok(()))
     }
 
-    /// As [`Throttle::take`], but counts nothing.
+    /// As [`Throttle::take_at`], but counts nothing.
     ///
     /// # Errors
     /// The time until an event is allowed.
-    pub fn look(&self, key: &impl Hash, now: Timestamp) -> Result<Left, Duration> {
-        let (pace, now) = (self.pace, nanos(now));
+    pub fn look_at(&self, pace: Pace, key: &impl Hash, now: Timestamp) -> Result<Left, Duration> {
+        let now = nanos(now);
         let looked = self.slots.known(key, |state| {
             let recovered = state.at(pace, now);
             judge(pace, recovered, now).map(|()| left(pace, recovered, now))
@@ -152,9 +174,17 @@ impl Throttle {
     /// # Errors
     /// The time until it is allowed; then the event is not counted.
     pub fn take(&self, key: &impl Hash, now: Timestamp) -> Result<Left, Duration> {
+        self.take_at(self.pace, key, now)
+    }
+
+    /// As [`Throttle::take`], at another pace. Each key may have its own.
+    ///
+    /// # Errors
+    /// The time until it is allowed; then the event is not counted.
+    pub fn take_at(&self, pace: Pace, key: &impl Hash, now: Timestamp) -> Result<Left, Duration> {
         let now = nanos(now);
         let whole = Left { events: 0, more_in: Duration::ZERO };
-        self.change(key, now, |state| state.take(self.pace, now)).unwrap_or(Ok(whole))
+        self.change(key, now, |state| state.take(pace, now)).unwrap_or(Ok(whole))
     }
 
     /// Counts an event that has happened, allowed or not.
@@ -169,8 +199,13 @@ impl Throttle {
 
     /// Refunds an event that was counted.
     pub fn give_back(&self, key: &impl Hash, now: Timestamp) {
+        self.give_back_at(self.pace, key, now);
+    }
+
+    /// As [`Throttle::give_back`], at another pace.
+    pub fn give_back_at(&self, pace: Pace, key: &impl Hash, now: Timestamp) {
         let now = nanos(now);
-        self.slots.known(key, |state| state.0 = state.at(self.pace, now).saturating_sub(self.pace.each));
+        self.slots.known(key, |state| state.0 = state.at(pace, now).saturating_sub(pace.each));
     }
 
     fn change<T, E>(

@@ -15,7 +15,7 @@ use crate::store::{
     AccountError, Actor, End, LedgerError, NamedToken, Page, Password, PasswordMark, Store, Terms, TokenDetails,
     TokenFilter, TokenRef, User, WeakPassword,
 };
-use crate::token::{ScopeSet, SubjectId, TokenDigest, TokenId, TokenKey};
+use crate::token::{SubjectId, TokenDigest, TokenId, TokenKey};
 
 /// Maximum number of tokens on the account page.
 const MAX_SHOWN: u32 = 200;
@@ -200,7 +200,7 @@ impl LoginService {
 
     async fn make_token(&self, user: Confirmed, name: String) -> Result<TokenKey, LoginFailure> {
         let (owner, store) = self.confirm(user).await?;
-        let order = NamedToken { name, expires: None, scopes: ScopeSet::default() };
+        let order = NamedToken { name, ..NamedToken::default() };
         match store.ledger.issue_named(owner, &order).await {
             Ok(issued) => Ok(issued.key),
             Err(LedgerError::TooMany { most, .. }) => {

@@ -15,8 +15,10 @@ use tokio::task::JoinSet;
 use super::attempts::{AttemptedUser, Attempts};
 use crate::clock::Clock;
 use crate::config::settings;
-use crate::store::{self, AccountError, Act, Actor, HashingFailed, LedgerError, Password, Store, User, Via};
-use crate::token::{SubjectId, TokenKey};
+use crate::store::{
+    self, AccountError, Act, Actor, HashingFailed, Issued, LedgerError, Password, Store, TokenKind, TokenRef, User, Via,
+};
+use crate::token::{SubjectId, TokenId};
 
 /// Maximum number of queued logins.
 const QUEUE: usize = 64;
@@ -55,6 +57,20 @@ pub struct Login {
     pub from: IpAddr,
 }
 
+/// A request to revoke tokens.
+pub struct LogOut {
+    /// The user.
+    pub user: SubjectId,
+    /// The username.
+    pub name: String,
+    /// The token of the request.
+    pub token: TokenId,
+    /// The address of the client.
+    pub from: IpAddr,
+    /// Whether all tokens from logins of the user are meant.
+    pub all: bool,
+}
+
 /// A job for the issuer; it sends its own reply.
 type Job = Box<dyn FnOnce(Arc<LoginService>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
@@ -68,12 +84,21 @@ impl IssuerHandle {
         IssuerHandle(mpsc::channel(1).0)
     }
 
-    /// Returns the login token of the user. If the future is dropped, the attempt still counts.
+    /// Returns the token of the user for a login. `device` is the name of a token for one device. If the future is
+    /// dropped, the attempt still counts.
     ///
     /// # Errors
     /// [`LoginFailure`].
-    pub async fn log_in(&self, login: Login) -> Result<TokenKey, LoginFailure> {
-        self.ask(|service| async move { service.log_in(login).await }).await
+    pub async fn log_in(&self, login: Login, device: String) -> Result<Issued, LoginFailure> {
+        self.ask(|service| async move { service.log_in(login, &device).await }).await
+    }
+
+    /// Revokes the token of a caller if a login has issued it, or all such tokens of the caller.
+    ///
+    /// # Errors
+    /// [`LoginFailure::Unfulfilled`] for a token that no login has issued, and [`LoginFailure::Unavailable`].
+    pub async fn log_out(&self, caller: LogOut) -> Result<(), LoginFailure> {
+        self.ask(|service| async move { service.log_out(caller).await }).await
     }
 
     /// Checks the password of a user who is signed in. It is rate-limited and takes its time like every login, but
@@ -149,14 +174,34 @@ impl Issuer {
 }
 
 impl LoginService {
-    async fn log_in(&self, login: Login) -> Result<TokenKey, LoginFailure> {
+    async fn log_in(&self, login: Login, device: &str) -> Result<Issued, LoginFailure> {
         let Login { name, password, from } = login;
         self.attempt(AttemptedUser { name: &name, signed_in: None }, from, async {
             let account = self.user(&name, password).await?.account;
-            let issued = self.on_behalf_of(account.id, account.name, from).ledger.issue_login(account.id).await;
-            issued.map(|issued| issued.key).map_err(|error| ledger_failure(&error))
+            let issued = self.on_behalf_of(account.id, account.name, from).ledger.log_in(account.id, device).await;
+            issued.map_err(|error| ledger_failure(&error))
         })
         .await
+    }
+
+    async fn log_out(&self, asked: LogOut) -> Result<(), LoginFailure> {
+        let LogOut { user, name, token, from, all } = asked;
+        let ledger = self.on_behalf_of(user, name, from).ledger;
+        let found = ledger.show(TokenRef::Id(token)).await.map_err(|error| unavailable(&error))?;
+        if found.is_some_and(|found| found.kind == TokenKind::Named && !found.device) {
+            let told = "This token was not issued by a login, so it cannot log out.";
+            return Err(LoginFailure::Unfulfilled(told.to_owned()));
+        }
+        let ended = match all {
+            true => ledger.log_out_all(user).await.map(drop),
+            false => ledger.revoke(TokenRef::Id(token)).await.map(drop),
+        };
+        match ended {
+            // Another request has ended it, or its user was deleted.
+            Ok(()) | Err(LedgerError::UnknownToken | LedgerError::UnknownUser(_)) => Ok(()),
+            Err(LedgerError::ReadOnly) => Err(LoginFailure::Unfulfilled("Tokens cannot be ended here.".to_owned())),
+            Err(error) => Err(unavailable(&error)),
+        }
     }
 
     /// The user whose password it is.
@@ -243,6 +288,9 @@ pub(super) fn ledger_failure(error: &LedgerError) -> LoginFailure {
             tracing::warn!(code = "no_live_token", %error, "a user without a valid token has logged in");
             let told = "Your token has expired or was revoked or disabled, and none can be made here.";
             LoginFailure::Unfulfilled(told.to_owned())
+        }
+        LedgerError::TooMany { most, .. } => {
+            LoginFailure::Unfulfilled(format!("You have {most} tokens, the maximum. Revoke one first."))
         }
         LedgerError::OnlyLogin => {
             LoginFailure::Unfulfilled("A user can have only one token here, without a name.".to_owned())

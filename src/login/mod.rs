@@ -2,11 +2,12 @@
 //!
 //! The [`Issuer`] runs in the control half: it checks the rate limits (`attempts`), compares the password, and fetches
 //! or creates the token. It also performs the actions of the account page (`account`). `form` parses the bodies of
-//! clients, and `html` renders the pages; both are pure. The endpoint and the pages themselves are steps of a request:
+//! clients, `basic` a header, and `html` renders the pages; both are pure. The endpoint and the pages themselves are steps of a request:
 //! see `gateway/login.rs` and `gateway/pages/`.
 
 mod account;
 mod attempts;
+pub(crate) mod basic;
 pub(crate) mod form;
 pub(crate) mod html;
 mod issuer;
@@ -14,4 +15,4 @@ pub(crate) mod next;
 
 pub use account::Confirmed;
 pub use html::Offers;
-pub use issuer::{Issuer, IssuerHandle, Login, LoginFailure};
+pub use issuer::{Issuer, IssuerHandle, LogOut, Login, LoginFailure};

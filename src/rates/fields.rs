@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::config::settings::RateRule;
 use crate::limits::Left;
+use crate::units::Rate;
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -36,10 +36,10 @@ impl RateFields {
 }
 
 /// `RateLimit-Policy`: `"NAME";q=REQUESTS;w=SECONDS` for each rate; `None` without rates.
-pub(super) fn policy<'r>(rules: impl Iterator<Item = &'r RateRule>) -> Option<HeaderValue> {
-    let items = rules.map(|rule| {
-        let (name, count, seconds) = (&rule.name, rule.rate.count, rule.rate.per.as_secs().max(1));
-        let burst = if rule.burst == count { String::new() } else { format!(";tokengate-burst={}", rule.burst) };
+pub(super) fn policy<'r>(rules: impl Iterator<Item = (&'r str, Rate, u32)>) -> Option<HeaderValue> {
+    let items = rules.map(|(name, rate, burst)| {
+        let (count, seconds) = (rate.count, rate.per.as_secs().max(1));
+        let burst = if burst == count { String::new() } else { format!(";tokengate-burst={burst}") };
         format!("\"{name}\";q={count};w={seconds}{burst}")
     });
     let text = items.collect::<Vec<_>>().join(", ");
@@ -69,20 +69,12 @@ impl<'r> Told<'r> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::settings::{RateBackend, RateFact, RateKey};
 
     #[test]
     fn the_headers_name_each_rate() {
-        let rule = |name: &str, rate: &str, burst| RateRule {
-            name: name.to_owned(),
-            key: RateKey(RateFact::Token, None),
-            rate: rate.parse().unwrap(),
-            burst,
-            backend: RateBackend::Local,
-            max_keys: 1_000,
-        };
-        let rules = [rule("per-token", "600/min", 600), rule("site", "50/s", 100)];
-        let policy = policy(rules.iter()).unwrap();
+        let rate = |text: &str| text.parse().unwrap();
+        let rules = [("per-token", rate("600/min"), 600), ("site", rate("50/s"), 100)];
+        let policy = policy(rules.into_iter()).unwrap();
         assert_eq!(policy, "\"per-token\";q=600;w=60, \"site\";q=50;w=1;tokengate-burst=100");
         let mut told = Told::new(Some(&policy));
         told.add("per-token", Ok(Left { events: 7, more_in: Duration::from_millis(100) }));

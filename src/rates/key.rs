@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::config::settings::{RateFact, RateKey};
 use crate::identity::Identity;
 use crate::limits::Client;
-use crate::token::{AuthMethod, TokenDigest};
+use crate::token::{AuthMethod, SubjectId, TokenDigest};
 
 /// The facts about a request that rates count by.
 #[derive(Clone, Copy)]
@@ -33,6 +33,16 @@ enum Value<'r> {
 impl<'r> Key<'r> {
     pub(super) fn of(key: RateKey, facts: &Facts<'r>) -> Key<'r> {
         Key(Value::of(key.0, facts), key.1.map(|other| Value::of(other, facts)))
+    }
+
+    /// The count of a token.
+    pub(super) fn token(digest: TokenDigest) -> Key<'static> {
+        Key(Value::Token(digest), None)
+    }
+
+    /// The count of a user.
+    pub(super) fn user(id: SubjectId) -> Key<'static> {
+        Key(Value::User(id.0), None)
     }
 
     /// The name of the count in Redis. A digest, so that it has one length and shows neither users nor addresses.

@@ -4,9 +4,14 @@
 //! for all workers and answers at once. A rate with `backend = "redis"` is one count for all gateways; most requests use
 //! the lease of this process (`limits::Leases`) and wait for nothing. A request that several rates apply to counts for all of
 //! them or for none.
+//!
+//! A token and a user can have a rate of their own (`own`). It counts on all routes, and replaces rates of routes that
+//! count by the token or by the user alone.
 
 mod fields;
 mod key;
+mod limiter;
+mod own;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,12 +21,14 @@ use http::HeaderValue;
 use crate::cache::SharedRates;
 use crate::clock::Timestamp;
 use crate::config::Settings;
-use crate::config::settings::{RateBackend, RateRule};
-use crate::limits::{Leases, Left, Pace, Question, Step, Throttle};
+use crate::config::settings::RateRule;
+use crate::identity::Identity;
 use crate::telemetry::{ProcessCounters, RateCounters};
 pub use fields::RateFields;
 pub use key::Facts;
 use key::Key;
+use limiter::{Applied, Count};
+use own::OwnLimits;
 
 /// The rates of one configuration.
 #[derive(Default)]
@@ -29,6 +36,7 @@ pub struct Rates {
     limiters: Vec<Arc<Limiter>>,
     /// The rates of each route, by its index.
     routes: Vec<RouteRates>,
+    own: Arc<OwnLimits>,
 }
 
 /// The rates of one route.
@@ -37,19 +45,14 @@ pub struct RouteRates {
     limiters: Box<[Arc<Limiter>]>,
     /// `RateLimit-Policy`; `None`: the route has no rates.
     policy: Option<HeaderValue>,
+    own: Arc<OwnLimits>,
 }
 
 /// One rate with its counts.
 struct Limiter {
     rule: RateRule,
-    pace: Pace,
     count: Count,
     counters: Arc<RateCounters>,
-}
-
-enum Count {
-    Local(Throttle),
-    Shared(Leases, Arc<SharedRates>),
 }
 
 /// The request exceeds a rate.
@@ -74,20 +77,24 @@ impl Rates {
             kept.map_or_else(|| Arc::new(Limiter::new(rule, shared, counters.rate(&rule.name))), Arc::clone)
         };
         let limiters: Vec<_> = settings.rates.iter().map(build).collect();
-        counters.keep_rates(|name| settings.rates.iter().any(|rule| rule.name == name));
+        counters.keep_rates(|name| OwnLimits::has(name) || settings.rates.iter().any(|rule| rule.name == name));
+        let own = before.map(|rates| &rates.own).filter(|own| own.settings == settings.own_rates);
+        let own = own.map_or_else(|| Arc::new(OwnLimits::new(settings.own_rates, shared, counters)), Arc::clone);
         let of_route = |names: &[Arc<str>]| {
             let named = |name: &Arc<str>| limiters.iter().find(|limiter| limiter.rule.name == **name).map(Arc::clone);
             let limiters: Box<[_]> = names.iter().filter_map(named).collect();
-            let policy = fields::policy(limiters.iter().map(|limiter| &limiter.rule));
-            RouteRates { limiters, policy }
+            let rules = limiters.iter().map(|limiter| &limiter.rule);
+            let policy = fields::policy(rules.map(|rule| (rule.name.as_str(), rule.rate, rule.burst)));
+            RouteRates { limiters, policy, own: Arc::clone(&own) }
         };
         let routes = settings.routes.iter().map(|route| of_route(&route.rates)).collect();
-        Rates { limiters, routes }
+        Rates { limiters, routes, own }
     }
 
-    /// The rates of the route with this index; `None`: it has none.
-    pub fn of_route(&self, index: usize) -> Option<&RouteRates> {
-        self.routes.get(index).filter(|rates| rates.policy.is_some())
+    /// The rates that apply to a request of this caller on the route with this index; `None`: there are none.
+    pub fn applying(&self, index: usize, caller: Option<&Identity>) -> Option<&RouteRates> {
+        let has_own = caller.is_some_and(|caller| caller.own_rates().is_some());
+        self.routes.get(index).filter(|rates| rates.policy.is_some() || has_own)
     }
 }
 
@@ -97,27 +104,29 @@ impl RouteRates {
     /// # Errors
     /// [`Exceeded`]; the request counts for no rate.
     pub async fn admit(&self, facts: &Facts<'_>, now: Timestamp) -> Result<RateFields, Exceeded> {
-        let mut told = fields::Told::new(self.policy.as_ref());
+        let with_own = facts.caller.and_then(Identity::own_rates).and_then(|_| self.policy_of(facts));
+        let mut told = fields::Told::new(with_own.as_ref().or(self.policy.as_ref()));
         let mut wait = None;
-        for (place, limiter) in self.limiters.iter().enumerate() {
-            let key = Key::of(limiter.rule.key, facts);
+        for (place, applied) in self.applied(facts).enumerate() {
             let judged = match wait {
-                None => match limiter.take(&key, now) {
+                None => match applied.take(now) {
                     Ok(judged) => judged,
                     // Boxed: otherwise the future of every request would reserve space for it.
-                    Err(question) => Box::pin(limiter.ask(&key, question, now)).await,
+                    Err(question) => Box::pin(applied.ask(question, now)).await,
                 },
                 // Another rate has refused it: this one only says until when it would.
-                Some(_) => limiter.check(&key, now),
+                Some(_) => applied.check(now),
             };
             if let Err(for_this) = &judged {
                 if wait.is_none() {
-                    limiter.counters.refused.more();
-                    self.give_back(place, facts, now);
+                    applied.counters.refused.more();
+                    self.own.refuse(facts, now);
+                    // The request does not count for the rates before this one.
+                    self.applied(facts).take(place).for_each(|before| before.give_back(now));
                 }
                 wait = wait.max(Some(*for_this));
             }
-            told.add(&limiter.rule.name, judged);
+            told.add(applied.name, judged);
         }
         match wait {
             None => Ok(told.fields()),
@@ -125,66 +134,34 @@ impl RouteRates {
         }
     }
 
-    /// Refunds the request for the rates before this place.
-    fn give_back(&self, place: usize, facts: &Facts<'_>, now: Timestamp) {
-        for limiter in self.limiters.iter().take(place) {
-            let key = Key::of(limiter.rule.key, facts);
-            match &limiter.count {
-                Count::Local(throttle) => throttle.give_back(&key, now),
-                Count::Shared(leases, _) => leases.give_back(&key, now),
-            }
-        }
+    /// The rates that apply to a request.
+    fn applied<'a>(&'a self, facts: &'a Facts<'_>) -> impl Iterator<Item = Applied<'a>> {
+        let own = facts.caller.filter(|caller| caller.own_rates().is_some());
+        let of_route =
+            self.limiters.iter().filter(move |limiter| !own.is_some_and(|own| own::replaces(own, limiter.rule.key)));
+        let of_route = of_route.map(|limiter| Applied {
+            name: &limiter.rule.name,
+            key: Key::of(limiter.rule.key, facts),
+            measure: limiter.count.measure,
+            count: &limiter.count,
+            counters: &limiter.counters,
+        });
+        of_route.chain(own.into_iter().flat_map(|caller| self.own.applied(caller)))
+    }
+
+    /// `RateLimit-Policy` for a caller with rates of its own.
+    fn policy_of(&self, facts: &Facts<'_>) -> Option<HeaderValue> {
+        let caller = facts.caller?;
+        let rules = self.limiters.iter().map(|limiter| &limiter.rule).filter(|rule| !own::replaces(caller, rule.key));
+        let rules = rules.map(|rule| (rule.name.as_str(), rule.rate, rule.burst));
+        fields::policy(rules.chain(own::rates(caller).map(|(name, rate)| (name, rate.rate, rate.burst))))
     }
 }
 
 impl Limiter {
     fn new(rule: &RateRule, shared: Option<&Arc<SharedRates>>, counters: Arc<RateCounters>) -> Limiter {
-        let pace = Pace::new(rule.rate, rule.burst);
         let forgotten = Arc::clone(&counters.forgotten);
-        let count = match (rule.backend, shared) {
-            (RateBackend::Redis { gateways }, Some(shared)) => {
-                shared.need();
-                Count::Shared(Leases::new(pace, gateways, rule.max_keys, forgotten), Arc::clone(shared))
-            }
-            // Without a connection to Redis, which the configuration requires, the process counts its share.
-            (RateBackend::Redis { gateways }, None) => {
-                Count::Local(Throttle::with(pace.share(gateways), rule.max_keys, forgotten))
-            }
-            (RateBackend::Local, _) => Count::Local(Throttle::with(pace, rule.max_keys, forgotten)),
-        };
-        Limiter { rule: rule.clone(), pace, count, counters }
-    }
-
-    /// Counts a request, if this process can decide alone. `Err`: Redis must be asked.
-    fn take(&self, key: &Key<'_>, now: Timestamp) -> Result<Result<Left, Duration>, Question> {
-        match &self.count {
-            Count::Local(throttle) => Ok(throttle.take(key, now)),
-            Count::Shared(leases, _) => match leases.begin(key, now) {
-                Step::Allowed(left) => Ok(Ok(left)),
-                Step::Refused(wait) => Ok(Err(wait)),
-                Step::Ask(question) => Err(question),
-            },
-        }
-    }
-
-    async fn ask(&self, key: &Key<'_>, question: Question, now: Timestamp) -> Result<Left, Duration> {
-        let Count::Shared(leases, shared) = &self.count else { return Err(Duration::from_secs(1)) };
-        self.counters.lookups.more();
-        match shared.take(&key.shared(&self.rule.name), self.pace, question).await {
-            Some(granted) => leases.answered(key, question, granted, now),
-            None => {
-                self.counters.alone.more();
-                leases.alone(key, question, now)
-            }
-        }
-    }
-
-    /// The time until a request is allowed, as far as this process knows.
-    fn check(&self, key: &Key<'_>, now: Timestamp) -> Result<Left, Duration> {
-        let unknown = Left { events: 0, more_in: Duration::ZERO };
-        match &self.count {
-            Count::Local(throttle) => throttle.look(key, now),
-            Count::Shared(..) => Ok(unknown),
-        }
+        let count = Count::new((rule.rate, rule.burst), rule.backend, shared, rule.max_keys, forgotten);
+        Limiter { rule: rule.clone(), count, counters }
     }
 }

@@ -5,6 +5,7 @@
 
 use zeroize::Zeroizing;
 
+use super::TokenLimits;
 use super::user::{InvalidUser, NewUser, User};
 use crate::clock::Timestamp;
 use crate::token::{SubjectId, TokenHint};
@@ -51,6 +52,8 @@ pub struct ArrivingToken {
     pub created: Timestamp,
     /// When it expires in the other system; `None`: never.
     pub expires: Option<Timestamp>,
+    /// How its use is limited there.
+    pub limits: TokenLimits,
     /// Why it must not be imported as valid.
     pub not_importable: Option<NotImportable>,
 }
@@ -67,19 +70,6 @@ pub enum NotImportable {
     /// The token is not valid in the source.
     #[error("several tokens have this key there, so none of them is valid")]
     Shared,
-    /// Our store cannot represent this restriction.
-    #[error("it is read-only there, which this store does not support")]
-    ReadOnly,
-    /// Our store cannot represent this restriction.
-    #[error("it is limited to certain networks there, which this store does not support")]
-    Networks,
-}
-
-impl NotImportable {
-    /// Whether the other system accepts it. Then its owner may miss it here.
-    pub fn is_live(self) -> bool {
-        matches!(self, NotImportable::ReadOnly | NotImportable::Networks)
-    }
 }
 
 /// The result of importing an [`Arrival`].
@@ -157,8 +147,7 @@ pub enum TokenTaken {
     Dead(NotImportable),
     /// It cannot be imported, and why.
     Skipped(String),
-    /// Not imported, because it would permit more than in the other system. If it already exists, the operator must
-    /// revoke it.
+    /// It exists here and permits more than in the other system. The operator must revoke or limit it.
     Refused(String),
 }
 

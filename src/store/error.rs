@@ -122,6 +122,12 @@ pub enum LedgerError {
     /// The note of a token is invalid.
     #[error("a note has at most 1000 characters and no control characters")]
     InvalidNote,
+    /// The networks of a token are invalid.
+    #[error("the networks of a token take at most 1024 characters together, and an empty list means any network")]
+    InvalidNetworks,
+    /// The number of days without a use is invalid.
+    #[error("a token ends after 1 to 3650 days without a use")]
+    InvalidDays,
     /// The token is revoked, expired or disabled.
     #[error("token {0} is revoked, expired or disabled, so it cannot be rotated; issue a new token")]
     NotLive(TokenId),

@@ -1,7 +1,9 @@
 //! Tokens: the input and output types of a [`TokenLedger`](super::TokenLedger).
 
 use crate::clock::Timestamp;
-use crate::token::{ScopeSet, SubjectId, TokenDigest, TokenHint, TokenId, TokenKey, TokenRecord};
+use crate::token::{
+    Networks, OwnRate, Restrictions, ScopeSet, SubjectId, TokenDigest, TokenHint, TokenId, TokenKey, TokenRecord,
+};
 
 /// A token that was just issued, or a login token that is shown again.
 #[derive(Debug)]
@@ -16,8 +18,68 @@ pub struct Issued {
     pub fresh: bool,
 }
 
+/// How the use of a token is limited.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenLimits {
+    /// Only safe (read-only) requests may use it.
+    pub read_only: bool,
+    /// Only clients in these networks may use it; `None`: all clients.
+    pub networks: Option<Networks>,
+    /// It ends when it is not used for this number of days; `None`: it does not.
+    pub unused_days: Option<u32>,
+    /// How often it may be used; `None`: only the rates of routes apply.
+    pub rate: Option<OwnRate>,
+}
+
+impl TokenLimits {
+    /// The limits of a stored token.
+    pub fn of(restrictions: &Restrictions) -> TokenLimits {
+        let Restrictions { disabled: _, read_only, networks, use_by, rates } = restrictions;
+        let unused_days = use_by.map(|use_by| use_by.days);
+        TokenLimits { read_only: *read_only, networks: networks.clone(), unused_days, rate: rates.token }
+    }
+}
+
+/// Changes to the limits of a token; `None` keeps the value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LimitChanges {
+    /// Whether only safe (read-only) requests may use it.
+    pub read_only: Option<bool>,
+    /// The networks that it may be used from; `Some(None)`: all.
+    pub networks: Option<Option<Networks>>,
+    /// After how many days without a use it ends; `Some(None)`: it does not.
+    pub unused_days: Option<Option<u32>>,
+    /// How often it may be used; `Some(None)`: only the rates of routes apply.
+    pub rate: Option<Option<OwnRate>>,
+}
+
+impl LimitChanges {
+    /// The limits from now on.
+    pub fn apply(&self, former: &TokenLimits) -> TokenLimits {
+        TokenLimits {
+            read_only: self.read_only.unwrap_or(former.read_only),
+            networks: self.networks.as_ref().unwrap_or(&former.networks).clone(),
+            unused_days: self.unused_days.unwrap_or(former.unused_days),
+            rate: self.rate.unwrap_or(former.rate),
+        }
+    }
+}
+
+/// Sets all limits.
+impl From<TokenLimits> for LimitChanges {
+    fn from(limits: TokenLimits) -> LimitChanges {
+        let TokenLimits { read_only, networks, unused_days, rate } = limits;
+        LimitChanges {
+            read_only: Some(read_only),
+            networks: Some(networks),
+            unused_days: Some(unused_days),
+            rate: Some(rate),
+        }
+    }
+}
+
 /// A named token to issue.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct NamedToken {
     /// The name that the owner chose; 1 to 100 characters.
     pub name: String,
@@ -25,6 +87,8 @@ pub struct NamedToken {
     pub expires: Option<Timestamp>,
     /// Its scopes.
     pub scopes: ScopeSet,
+    /// How its use is limited.
+    pub limits: TokenLimits,
 }
 
 /// Changes to a token; `None` keeps the value.
@@ -40,6 +104,8 @@ pub struct Terms {
     pub note: Option<String>,
     /// Whether it is disabled: not valid until it is enabled again.
     pub disabled: Option<bool>,
+    /// How its use is limited.
+    pub limits: LimitChanges,
 }
 
 /// The expiry of a token.
@@ -106,6 +172,8 @@ pub struct TokenDetails {
     pub note: String,
     /// Since when it is disabled; `None`: it is enabled.
     pub disabled: Option<Timestamp>,
+    /// Whether a login issued it for one device.
+    pub device: bool,
 }
 
 /// The filters of a list of tokens.

@@ -51,7 +51,8 @@ pub use error::{AccountError, LedgerError, NoSessions, OpenError, StoreError, re
 pub use feed::{PushState, TokenFeed};
 pub use keyfile::{KeyFileError, SharedCacheKey};
 pub use ledger::{
-    End, Issued, NamedToken, OnConflict, Page, Revocation, Terms, TokenDetails, TokenFilter, TokenKind, TokenRef,
+    End, Issued, LimitChanges, NamedToken, OnConflict, Page, Revocation, Terms, TokenDetails, TokenFilter, TokenKind,
+    TokenLimits, TokenRef,
 };
 pub use listing::{BadPosition, ListId, Listing, Mark, PagePosition, SortKey};
 pub use open::{Migration, migrate, migrate_to_new_key, open, open_prepared, pending};
@@ -140,6 +141,24 @@ pub trait TokenLedger: Send + Sync {
     /// [`LedgerError::UnknownUser`], [`LedgerError::Unsealable`] and [`LedgerError::Store`].
     async fn issue_login(&self, owner: SubjectId) -> Result<Issued, LedgerError>;
 
+    /// Returns the token for a login of this user: the login token, or with `tokens.per_login = "device"` a new token for
+    /// this device, whose name it gets. If the user has as many tokens as are allowed, the device token that was not used
+    /// for the longest time is revoked.
+    ///
+    /// # Errors
+    /// As [`TokenLedger::issue_login`], and [`LedgerError::TooMany`].
+    async fn log_in(&self, owner: SubjectId, _device: &str) -> Result<Issued, LedgerError> {
+        self.issue_login(owner).await
+    }
+
+    /// Revokes all tokens of a user that logins have issued; returns their number.
+    ///
+    /// # Errors
+    /// [`LedgerError::UnknownUser`] and [`LedgerError::Store`].
+    async fn log_out_all(&self, owner: SubjectId) -> Result<usize, LedgerError> {
+        self.revoke_all(owner).await
+    }
+
     /// Revokes the login token of a user, if any, and issues a new one.
     ///
     /// # Errors
@@ -186,11 +205,11 @@ pub trait TokenLedger: Send + Sync {
     /// # Errors
     /// [`LedgerError::UnknownToken`], [`LedgerError::InvalidEnd`] for a year with five digits,
     /// [`LedgerError::ScopesTooLong`], [`LedgerError::InvalidName`], [`LedgerError::InvalidNote`],
-    /// [`LedgerError::Nameless`], [`LedgerError::Store`].
+    /// [`LedgerError::InvalidNetworks`], [`LedgerError::InvalidDays`], [`LedgerError::Nameless`], [`LedgerError::Store`].
     async fn set_terms(&self, token: TokenId, terms: &Terms) -> Result<bool, LedgerError>;
 
-    /// Issues a token with a new key in place of a live one: with the same kind, name, scopes, note and lifetime. The
-    /// old key works on for `overlap`, as a named token if it was the login token.
+    /// Issues a token with a new key in place of a live one: with the same kind, name, scopes, note, limits and
+    /// lifetime. The old key works on for `overlap`, as a named token if it was the login token.
     ///
     /// # Errors
     /// [`LedgerError::UnknownToken`], [`LedgerError::NotLive`], [`LedgerError::TooMany`], [`LedgerError::Store`].
@@ -213,6 +232,15 @@ pub trait TokenLedger: Send + Sync {
     /// # Errors
     /// [`StoreError`] if it could not be written.
     async fn mark_used(&self, uses: &[(TokenId, Timestamp)]) -> Result<(), StoreError>;
+
+    /// Gives an expiry to each token that ended because it was not used, so that lists and counts show it as expired;
+    /// returns their number.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it could not be written.
+    async fn expire_unused(&self) -> Result<u64, StoreError> {
+        Ok(0)
+    }
 }
 
 /// Keeps users. Every change that affects upstreams or tokens is in the change log when the call returns. The admin

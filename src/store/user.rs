@@ -5,7 +5,7 @@
 use super::password::{Names, Password};
 use crate::clock::Timestamp;
 use crate::identity::{MAX_VALUE, encode};
-use crate::token::{Account, SubjectId};
+use crate::token::{Account, OwnRate, SubjectId};
 
 /// Maximum length of a username, a personal name and a group name, as in Django.
 const MAX_NAME: usize = 150;
@@ -37,8 +37,8 @@ pub struct NewUser {
     pub groups: Vec<String>,
 }
 
-/// The names of a user.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The details of a user that are edited.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PersonalDetails {
     /// Username; compared byte by byte.
     pub name: String,
@@ -48,9 +48,11 @@ pub struct PersonalDetails {
     pub first_name: String,
     /// Last name; may be empty.
     pub last_name: String,
+    /// How often the user may send requests; `None`: only other rates apply.
+    pub rate: Option<OwnRate>,
 }
 
-/// Changes to the names of a user; `None` keeps the value.
+/// Changes to the details of a user; `None` keeps the value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DetailsChange {
     /// Username; compared byte by byte.
@@ -61,6 +63,8 @@ pub struct DetailsChange {
     pub first_name: Option<String>,
     /// Last name; may be empty.
     pub last_name: Option<String>,
+    /// How often the user may send requests; `Some(None)`: only other rates apply.
+    pub rate: Option<Option<OwnRate>>,
 }
 
 /// A stored user.
@@ -85,6 +89,8 @@ pub struct User {
     /// The last browser sign-in, to the account pages or to the admin application. Issuing a token for a password and
     /// confirming a password do not count.
     pub last_login: Option<Timestamp>,
+    /// How often the user may send requests; `None`: only other rates apply.
+    pub rate: Option<OwnRate>,
 }
 
 /// Why the details of a user are invalid.
@@ -171,22 +177,29 @@ impl User {
 }
 
 impl PersonalDetails {
-    /// Returns the names of this user.
-    pub(super) fn of(user: &User) -> PersonalDetails {
+    /// Returns the details of this user.
+    pub fn of(user: &User) -> PersonalDetails {
         PersonalDetails {
             name: user.account.name.clone(),
             email: user.account.email.clone(),
             first_name: user.first_name.clone(),
             last_name: user.last_name.clone(),
+            rate: user.rate,
         }
     }
 }
 
-/// Changes every name.
+/// Changes every detail.
 impl From<&PersonalDetails> for DetailsChange {
     fn from(details: &PersonalDetails) -> DetailsChange {
-        let PersonalDetails { name, email, first_name, last_name } = details.clone();
-        DetailsChange { name: Some(name), email: Some(email), first_name: Some(first_name), last_name: Some(last_name) }
+        let PersonalDetails { name, email, first_name, last_name, rate } = details.clone();
+        DetailsChange {
+            name: Some(name),
+            email: Some(email),
+            first_name: Some(first_name),
+            last_name: Some(last_name),
+            rate: Some(rate),
+        }
     }
 }
 
@@ -204,6 +217,7 @@ impl DetailsChange {
             email: changed(&self.email, &former.email),
             first_name: changed(&self.first_name, &former.first_name),
             last_name: changed(&self.last_name, &former.last_name),
+            rate: self.rate.unwrap_or(former.rate),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::endpoints::EndpointGauge;
 use crate::clock::Timestamp;
-use crate::limits::TurnedAway;
+use crate::limits::{Tally, TurnedAway};
 
 macro_rules! counts { ($($(#[doc = $help:literal])* $name:ident: $kind:literal $metric:literal,)+) => {
     /// Counters of the process; shared by its tasks.
@@ -16,6 +16,8 @@ macro_rules! counts { ($($(#[doc = $help:literal])* $name:ident: $kind:literal $
         pub turned_away: Arc<TurnedAway>,
         /// The certificates in use.
         pub certificates: Mutex<Vec<CertificateGauge>>,
+        /// The requests of each token that a rate refused, by the id of the token.
+        pub refused_tokens: Arc<Tally>,
         rates: Mutex<BTreeMap<String, Arc<RateCounters>>>,
         /// The certificates that a CA issues, by name.
         pub acme: Mutex<BTreeMap<String, AcmeState>>,

@@ -6,6 +6,7 @@ mod digest;
 mod format;
 mod key;
 mod network;
+mod own_rate;
 mod record;
 mod scope;
 
@@ -13,7 +14,8 @@ pub use digest::TokenDigest;
 pub use format::TokenFormat;
 pub use key::{MalformedToken, ShownKey, TokenHint, TokenKey, is_token68};
 pub use network::{Network, Networks, NoNetworks};
-pub use record::{Account, AuthMethod, Restrictions, SubjectId, TokenId, TokenRecord};
+pub use own_rate::{InvalidRate, OwnRate};
+pub use record::{Account, AuthMethod, OwnRates, Restrictions, SubjectId, TokenId, TokenRecord, UseBy};
 pub use scope::{InvalidScope, Scope, ScopeSet};
 
 /// Lower-case hexadecimal digits.

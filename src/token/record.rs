@@ -1,8 +1,9 @@
 //! The stored record of a token.
 
 use std::fmt;
+use std::time::Duration;
 
-use super::{Networks, ScopeSet, TokenDigest};
+use super::{Networks, OwnRate, ScopeSet, TokenDigest};
 use crate::clock::Timestamp;
 
 /// The stable id of a user; upstreams receive it in `X-User-Id`.
@@ -58,6 +59,40 @@ pub struct Restrictions {
     pub read_only: bool,
     /// Only clients in these networks may use it; `None`: all clients.
     pub networks: Option<Networks>,
+    /// It ends when it is not used for some days; `None`: it does not.
+    pub use_by: Option<UseBy>,
+    /// The rates of the token and of its user.
+    pub rates: OwnRates,
+}
+
+/// The rates of a token and of its user.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OwnRates {
+    /// That of the token.
+    pub token: Option<OwnRate>,
+    /// That of the user.
+    pub user: Option<OwnRate>,
+}
+
+/// A token ends when it is not used for some days.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UseBy {
+    /// Number of days.
+    pub days: u32,
+    /// When it was last used, or issued if it was never used.
+    pub last: Timestamp,
+}
+
+impl UseBy {
+    /// When the token ends, unless it is used before.
+    pub fn end(self) -> Timestamp {
+        self.last.after(self.span())
+    }
+
+    /// How long it may be unused.
+    pub fn span(self) -> Duration {
+        Duration::from_secs(u64::from(self.days) * 86_400)
+    }
 }
 
 /// A stored token, valid or not. Sessions are records too; their `method` tells them apart.
@@ -79,6 +114,14 @@ pub struct TokenRecord {
     pub expires: Option<Timestamp>,
     /// When it was revoked, if it was.
     pub revoked: Option<Timestamp>,
-    /// Further restrictions. Only databases of other programs have such columns; tokengate's own tables have none.
+    /// Further restrictions.
     pub restrictions: Restrictions,
+}
+
+impl TokenRecord {
+    /// Reports whether the token is neither revoked nor at its end. It may be disabled.
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        let ends = self.expires.into_iter().chain(self.restrictions.use_by.map(UseBy::end));
+        self.revoked.is_none() && ends.min().is_none_or(|end| end > now)
+    }
 }

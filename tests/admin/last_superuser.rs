@@ -137,7 +137,7 @@ async fn in_the_api_the_second_of_two_gets_a_conflict() {
     let ids = (id_of(&gateway, "root").await, id_of(&gateway, "ruth").await);
     let key = async |owner: SubjectId| {
         let scopes = ScopeSet::parse("tokengate:admin").unwrap();
-        let order = NamedToken { name: "test".to_owned(), expires: None, scopes };
+        let order = NamedToken { name: "test".to_owned(), expires: None, scopes, ..NamedToken::default() };
         gateway.store.ledger.issue_named(owner, &order).await.unwrap().key.expose().to_owned()
     };
     let keys = (key(ids.0).await, key(ids.1).await);

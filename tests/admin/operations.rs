@@ -46,7 +46,7 @@ async fn staff_cannot_grant_the_scope_of_the_api() {
     let (operations, helper) = (operations(&gateway), caller(&gateway, "helper").await);
     let root = caller(&gateway, "root").await;
     let (alice, scopes) = (gateway.user("alice").await, ScopeSet::parse("read tokengate:admin").unwrap());
-    let order = NamedToken { name: "later".to_owned(), expires: None, scopes: scopes.clone() };
+    let order = NamedToken { name: "later".to_owned(), expires: None, scopes: scopes.clone(), ..NamedToken::default() };
     let issued = operations.act_for(&helper).issue_named(alice, &order).await;
     assert!(matches!(issued, Err(OperationError::NotAllowed(_))), "{:?}", issued.map(|issued| issued.id));
     let plain = NamedToken { scopes: ScopeSet::parse("read").unwrap(), ..order.clone() };

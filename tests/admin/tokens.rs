@@ -347,3 +347,52 @@ async fn the_list_has_views_and_is_searched() {
     gateway.issue("root").await;
     assert_eq!(count(helper.page("/tokens").await), 4);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_of_a_token_are_set_on_its_pages() {
+    let origin = Origin::answering("fine").await;
+    let gateway = gateway(&origin).await;
+    let browser = Browser::of(&gateway, "root").await;
+    let add = format!("/users/{}/tokens/add", id_of(&gateway, "alice").await);
+    let limits =
+        [("read_only", "on"), ("networks", "10.0.0.0/8 2001:db8::/32"), ("unused_days", "30"), ("rate", "1/d")];
+    let with = |limits: &[(&'static str, &'static str)]| {
+        [&[("name", "ci"), ("own_password", PASSWORD), ("limits", "yes")], limits].concat()
+    };
+    for wrong in
+        [("networks", "office"), ("unused_days", "0"), ("unused_days", "many"), ("unused_days", "4000"), ("rate", "60")]
+    {
+        let answer = browser.submit(&add, &add, &with(&[wrong])).await;
+        assert_eq!(answer.status, 400, "{wrong:?}");
+        assert!(answer.text().contains(&format!("value=\"{}\"", wrong.1)), "what was typed stays: {wrong:?}");
+    }
+    let token = browser.submit(&add, &add, &with(&limits)).await.fields.get("location").unwrap().to_owned();
+    let page = browser.page(&token).await;
+    for told in ["Read-only", "<code class=\"chip\">10.0.0.0/8</code>", "30 days: <time"] {
+        assert!(page.contains(told), "{told}: {page}");
+    }
+    // A rate is counted for the page.
+    let key = shown_key(&page).unwrap();
+    let gone = [("name", "ci"), ("own_password", PASSWORD), ("limits", "yes"), ("rate", "1/d")];
+    let terms = format!("{token}/terms");
+    browser.submit(&terms, &terms, &gone).await;
+    for status in [200, 429, 429] {
+        crate::support::eventually(crate::support::PATIENCE, "the limits are gone", || async {
+            Ask::get("/api/").token(&key).to(&gateway).await.status == status
+        })
+        .await;
+    }
+    let counted = browser.page(&token).await;
+    assert!(counted.contains("2 requests, last"), "{counted}");
+    browser.submit(&terms, &terms, &with(&limits)).await;
+    let form = browser.page(&terms).await;
+    for told in ["value=\"10.0.0.0/8, 2001:db8::/32\"", "value=\"30\"", "type=\"checkbox\" checked"] {
+        assert!(form.contains(told), "{told}: {form}");
+    }
+    // A form from before an update has no limits, and leaves them as they are.
+    browser.submit(&terms, &terms, &[("name", "x"), ("own_password", PASSWORD)]).await;
+    assert!(browser.page(&token).await.contains("Read-only"));
+    browser.submit(&terms, &terms, &with(&[])).await;
+    let page = browser.page(&token).await;
+    assert!(page.contains("all methods") && page.contains(">any<") && !page.contains("30 days: <time"), "{page}");
+}

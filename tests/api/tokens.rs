@@ -6,6 +6,7 @@ use super::*;
 
 on_each_store! {
     a_token_is_issued_used_changed_and_revoked
+    a_token_has_limits_which_are_set_read_and_removed
     a_login_token_is_created_shown_and_replaced
     all_tokens_of_a_user_are_revoked_at_once
     lists_of_tokens_are_filtered
@@ -50,6 +51,56 @@ async fn a_token_is_issued_used_changed_and_revoked(api: Api) {
         let answer = api.ask("GET", path, None).await;
         assert!(answer.status == 200 && !answer.text().contains(&key), "{path}");
     }
+}
+
+async fn a_token_has_limits_which_are_set_read_and_removed(api: Api) {
+    let alice = api.user("alice").await;
+    let tokens = format!("/users/{alice}/tokens");
+    let limits = json!({"read_only": true, "networks": ["10.0.0.0/8", "::ffff:192.0.2.1"], "unused_days": 30.0, "rate": "60/min burst 5"});
+    let mut order = limits.as_object().unwrap().clone();
+    order.insert("name".to_owned(), json!("ci"));
+    let issued = api.ask("POST", &tokens, Some(order.into())).await;
+    let path = format!("/tokens/{}", json(&issued)["id"]);
+    let read = async || {
+        let token = api.done("GET", &path, None).await;
+        json!([token["read_only"], token["networks"], token["unused_days"], token["rate"]])
+    };
+    assert_eq!(read().await, json!([true, ["10.0.0.0/8", "192.0.2.1/32"], 30, "60/min burst 5"]));
+    api.done("PATCH", &path, Some(json!({"note": "x"}))).await;
+    assert_eq!(read().await, json!([true, ["10.0.0.0/8", "192.0.2.1/32"], 30, "60/min burst 5"]), "the rest stays");
+    let key = json(&issued)["key"].as_str().unwrap().to_owned();
+    assert_eq!(Ask::get("/api/x").token(&key).to(&api.gateway).await.status, 403);
+    api.done("PATCH", &path, Some(json!({"networks": null}))).await;
+    crate::support::eventually(crate::support::PATIENCE, "the networks are gone", || async {
+        Ask::get("/api/x").token(&key).to(&api.gateway).await.status == 200
+    })
+    .await;
+    api.done("PATCH", &path, Some(json!({"read_only": false, "unused_days": null, "rate": null}))).await;
+    assert_eq!(read().await, json!([false, null, null, null]));
+    for wrong in [
+        json!({"networks": []}),
+        json!({"networks": [""]}),
+        json!({"networks": ["10.0.0.0/33"]}),
+        json!({"networks": "10.0.0.0/8"}),
+        json!({"networks": ["10.0.0.0/8,11.0.0.0/8"]}),
+        json!({"networks": vec!["2001:db8:1234:1234::/64"; 60]}),
+        json!({"unused_days": 0}),
+        json!({"unused_days": 3_651}),
+        json!({"unused_days": 1.5}),
+        json!({"unused_days": "30"}),
+        json!({"read_only": null}),
+        json!({"rate": "60"}),
+        json!({"rate": "0/min"}),
+        json!({"rate": 60}),
+        json!({"read_only": "yes"}),
+    ] {
+        let answer = api.ask("PATCH", &path, Some(wrong.clone())).await;
+        assert_eq!(answer.status, 422, "{wrong}: {}", answer.text());
+        let mut order = wrong.as_object().unwrap().clone();
+        order.insert("name".to_owned(), json!("ci"));
+        assert_eq!(api.ask("POST", &tokens, Some(order.into())).await.status, 422, "{wrong}");
+    }
+    assert_eq!(read().await, json!([false, null, null, null]));
 }
 
 async fn a_login_token_is_created_shown_and_replaced(api: Api) {

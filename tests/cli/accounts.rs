@@ -208,7 +208,7 @@ async fn everything_works_on_a_server_as_well() {
     tokio::task::spawn_blocking(move || {
         assert_eq!(
             folder.say("migrate"),
-            "applied 0001 users and tokens\napplied 0002 sessions\napplied 0003 directory\napplied 0004 audit by name\napplied 0005 imported\napplied 0006 for people\n"
+            "applied 0001 users and tokens\napplied 0002 sessions\napplied 0003 directory\napplied 0004 audit by name\napplied 0005 imported\napplied 0006 for people\napplied 0007 limits of tokens\n"
         );
         assert_eq!(folder.say("migrate"), "the schema is up to date\n");
         let key = folder.create_user("alice");
@@ -245,7 +245,7 @@ fn users_are_edited_and_get_groups_and_rights() {
     folder.create_user("alice");
     folder.refused(
         "user edit alice",
-        "nothing to change; name at least one of --name, --email, --first-name and --last-name",
+        "nothing to change; name at least one of --name, --email, --first-name, --last-name and --rate",
     );
     assert_eq!(folder.say("user edit alice --email a@b.test --first-name Al"), "Changed user alice\n");
     assert_eq!(folder.say("user edit alice --email a@b.test"), "User alice is unchanged\n");
@@ -392,4 +392,38 @@ fn acts_that_cannot_be_undone_ask_on_a_terminal() {
     let ended = in_a_terminal(&folder, "user delete alice --yes", "");
     assert!(ended.code == 0 && !ended.out.contains("cannot be undone"), "{ended:?}");
     assert_eq!(folder.json("user list --json"), json!([]));
+}
+
+#[test]
+fn limits_of_a_token_are_set_changed_shown_and_copied() {
+    let folder = Folder::new();
+    folder.create_user("alice");
+    let limits = |id: i64| {
+        let token = folder.json(&format!("token show {id} --json"));
+        json!([token["read_only"], token["networks"], token["unused_days"], token["rate"]])
+    };
+    folder.run(
+        "token create alice --name ci --read-only --network 10.0.0.0/8 --network ::1 --unused-days 30 --rate 60/min",
+    );
+    let id = folder.json("token list --json").as_array().unwrap().last().unwrap()["id"].as_i64().unwrap();
+    assert_eq!(limits(id), json!([true, "10.0.0.0/8,::1/128", 30, "60/min"]));
+    let shown = folder.say(&format!("token show {id}"));
+    for line in ["access        read\n", "networks      10.0.0.0/8,::1/128\n", "ends unused   after 30 days\n"] {
+        assert!(shown.contains(line), "{shown}");
+    }
+    folder.run(&format!("token rotate {id}"));
+    assert_eq!(limits(id + 1), limits(id));
+    folder.say(&format!("token edit {id} --any-network"));
+    assert_eq!(limits(id), json!([true, null, 30, "60/min"]));
+    folder.say(&format!("token edit {id} --network 192.0.2.0/24 --read-write --unused-forever --no-rate"));
+    assert_eq!(limits(id), json!([false, "192.0.2.0/24", null, null]));
+    assert_eq!(folder.say(&format!("token edit {id} --read-write")), format!("Token {id} is unchanged\n"));
+    let office = folder.run(&format!("token edit {id} --network office"));
+    assert!(office.code == 1 && office.err.starts_with("`office`: a list of networks"), "{office:?}");
+    assert_eq!(folder.say("user edit alice --rate 9/s"), "Changed user alice\n");
+    assert_eq!(folder.json("user show alice --json")["rate"], json!("9/s"));
+    folder.say("user edit alice --no-rate");
+    assert_eq!(folder.json("user show alice --json")["rate"], json!(null));
+    let days = "a token ends after 1 to 3650 days without a use";
+    folder.refused(&format!("token edit {id} --unused-days 0"), days);
 }

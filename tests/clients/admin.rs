@@ -146,7 +146,12 @@ async fn furnish(gateway: &Gateway) -> String {
         let id = gateway.store.accounts.create(new).await.unwrap().0.account.id;
         for &(name, scopes, days) in tokens {
             let expires = Some(clock.now().after(days * DAY));
-            let order = NamedToken { name: name.to_owned(), expires, scopes: ScopeSet::parse(scopes).unwrap() };
+            let order = NamedToken {
+                name: name.to_owned(),
+                expires,
+                scopes: ScopeSet::parse(scopes).unwrap(),
+                ..NamedToken::default()
+            };
             gateway.store.ledger.issue_named(id, &order).await.unwrap();
         }
         gateway.issue(name).await;

@@ -159,7 +159,8 @@ async fn tokens_are_reset_imported_and_deleted_as_in_django(project: Project) {
     store.ledger.issue_login(user).await.unwrap();
     assert_eq!(store.ledger.revoke_all(user).await.unwrap(), 1);
     assert_eq!(project.python("print(Token.objects.filter(user__username='late').exists())").await, "False");
-    let named = NamedToken { name: "ci".to_owned(), expires: None, scopes: ScopeSet::default() };
+    let named =
+        NamedToken { name: "ci".to_owned(), expires: None, scopes: ScopeSet::default(), ..NamedToken::default() };
     let named = store.ledger.issue_named(user, &named).await;
     assert!(matches!(named, Err(LedgerError::OnlyLogin)), "{named:?}");
 }

@@ -119,7 +119,12 @@ impl Place {
         let owner = self.user(user).await;
         let mut keys = Vec::new();
         for _ in 0..count {
-            let order = NamedToken { name: "fault".to_owned(), expires: None, scopes: ScopeSet::default() };
+            let order = NamedToken {
+                name: "fault".to_owned(),
+                expires: None,
+                scopes: ScopeSet::default(),
+                ..NamedToken::default()
+            };
             keys.push(self.store.ledger.issue_named(owner, &order).await.unwrap().key.expose().to_owned());
         }
         keys

@@ -22,7 +22,7 @@ async fn permissions_of_a_token_are_checked_on_every_path() {
     let mut keys = Vec::new();
     for scopes in ["", "admin"] {
         let scopes = ScopeSet::parse(scopes).unwrap();
-        let order = NamedToken { name: "a".to_owned(), expires: None, scopes };
+        let order = NamedToken { name: "a".to_owned(), expires: None, scopes, ..NamedToken::default() };
         keys.push(place.store.ledger.issue_named(owner, &order).await.unwrap().key.expose().to_owned());
     }
     place.fleet.changes_are_applied().await;

@@ -19,7 +19,7 @@ use crate::support::redis::free_port;
 use crate::support::{Ask, Gateway, Origin, PATIENCE, Site, Wire, eventually, soon};
 
 /// Trusts 127.0.0.1 and 10.0.0.0/8.
-fn trust(settings: &mut Settings, family: ForwardedFamily, protocol: bool) {
+pub fn trust(settings: &mut Settings, family: ForwardedFamily, protocol: bool) {
     let proxies = Networks::parse("127.0.0.1, 10.0.0.0/8").unwrap();
     for listener in &mut settings.listeners {
         listener.trust = ProxyTrust { proxies: proxies.clone(), family, protocol };

@@ -15,7 +15,7 @@ use crate::support::{Ask, Gateway, PATIENCE, Wire, eventually};
 const BURST: usize = 500;
 const GATEWAYS: usize = 3;
 
-fn shared(settings: &mut Settings, url: &str) {
+pub fn shared(settings: &mut Settings, url: &str) {
     // So slow that nothing recovers within the test.
     let rule = rate("shared", one(RateFact::User), "500/d", 500);
     limit(settings, vec![RateRule { backend: RateBackend::Redis { gateways: 3 }, ..rule }]);
@@ -48,16 +48,16 @@ async fn flood(fleet: &Fleet, key: &str, of_each: usize) -> usize {
     passed.load(Ordering::Relaxed)
 }
 
-fn lookups(gateway: &Gateway) -> u64 {
+pub fn lookups(gateway: &Gateway) -> u64 {
     gateway.metric("tokengate_rate_lookups_total{rate=\"shared\"}")
 }
 
-fn alone(gateway: &Gateway) -> u64 {
+pub fn alone(gateway: &Gateway) -> u64 {
     gateway.metric("tokengate_rate_alone_total{rate=\"shared\"}")
 }
 
 /// Waits until each gateway has a connection for rates.
-async fn are_connected(fleet: &Fleet, key: &str) {
+pub async fn are_connected(fleet: &Fleet, key: &str) {
     for gateway in &fleet.gateways {
         eventually(PATIENCE, "Redis counts", || async {
             let before = alone(gateway);

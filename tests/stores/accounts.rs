@@ -151,7 +151,8 @@ async fn a_changed_password_revokes_tokens_where_configured(mut site: Site) {
     site.tokens.revoke_on_password_change = true;
     let store = site.open().await;
     let (alice, bob) = (user(&store, "alice").await, user(&store, "bob").await);
-    let order = NamedToken { name: "ci".to_owned(), expires: None, scopes: ScopeSet::default() };
+    let order =
+        NamedToken { name: "ci".to_owned(), expires: None, scopes: ScopeSet::default(), ..NamedToken::default() };
     let login = store.ledger.issue_login(alice).await.unwrap().key;
     let named = store.ledger.issue_named(alice, &order).await.unwrap().key;
     let other = store.ledger.issue_login(bob).await.unwrap().key;
@@ -286,7 +287,7 @@ async fn fields_that_a_change_does_not_name_stay(site: Site) {
     let alice = user(&store, "alice").await;
     let change = |name: Option<&str>, email: Option<&str>, first: Option<&str>, last: Option<&str>| {
         let [name, email, first_name, last_name] = [name, email, first, last].map(|text| text.map(str::to_owned));
-        DetailsChange { name, email, first_name, last_name }
+        DetailsChange { name, email, first_name, last_name, rate: None }
     };
     let parts = [
         change(None, Some("a@b.example"), None, None),

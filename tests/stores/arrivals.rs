@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use tokengate::clock::Timestamp;
 use tokengate::store::{
-    Arrival, ArrivingToken, Import, NewUser, NotImportable, Origin, Page, Store, TokenFilter, TokenTaken, User,
-    UserTaken,
+    Arrival, ArrivingToken, Import, NewUser, NotImportable, Origin, Page, Store, TokenFilter, TokenLimits, TokenTaken,
+    User, UserTaken,
 };
-use tokengate::token::{Account, SubjectId};
+use tokengate::token::{Account, Networks, SubjectId};
 
 use super::for_each_store;
 use super::site::{START, Site, key};
 
 for_each_store! {
-    invalid_and_restricted_tokens_are_not_imported_and_the_expiry_is
+    invalid_tokens_are_not_imported_and_the_expiry_is
+    limits_are_imported_and_a_token_that_permits_more_here_is_reported
     tokens_that_are_no_longer_valid_there_are_reported_and_revoked_on_request
     deleted_users_are_reported_and_deactivated_on_request
     a_moved_database_has_its_old_address_until_that_is_renamed
@@ -24,7 +25,13 @@ const PRUNING: fn(&str) -> Import = |source| Import { source: source.to_owned(),
 
 fn token(key: &str, age: u64) -> ArrivingToken {
     let created = Timestamp::from_micros(START.as_micros() - i64::try_from(age).unwrap() * 86_400_000_000);
-    ArrivingToken { key: key.to_owned().into(), created, expires: None, not_importable: None }
+    ArrivingToken {
+        key: key.to_owned().into(),
+        created,
+        expires: None,
+        limits: TokenLimits::default(),
+        not_importable: None,
+    }
 }
 
 /// A user with this id and these tokens.
@@ -51,14 +58,13 @@ async fn is_active(store: &Store, id: i64) -> bool {
     store.accounts.find(&format!("user{id}")).await.unwrap().unwrap().account.active
 }
 
-async fn invalid_and_restricted_tokens_are_not_imported_and_the_expiry_is(site: Site) {
+async fn invalid_tokens_are_not_imported_and_the_expiry_is(site: Site) {
     let store = site.open().await;
     let later = START.after(Duration::from_secs(60));
     let not_importable = |key: &str, age, why| ArrivingToken { not_importable: Some(why), ..token(key, age) };
     let tokens = vec![
         not_importable("disabled", 1, NotImportable::Disabled),
-        not_importable("read-only", 2, NotImportable::ReadOnly),
-        not_importable("networks", 3, NotImportable::Networks),
+        not_importable("shared", 2, NotImportable::Shared),
         ArrivingToken { expires: Some(START), ..token("expired", 4) },
         ArrivingToken { expires: Some(later), ..token("ends", 5) },
         token("two words", 6),
@@ -67,16 +73,14 @@ async fn invalid_and_restricted_tokens_are_not_imported_and_the_expiry_is(site: 
     let taken = store.accounts.take_in(&arrival(&store, 7, true, tokens).await, &KEEPING("a")).await.unwrap();
     assert_eq!(taken.user, UserTaken::New);
     let tokens: Vec<TokenTaken> = taken.tokens.into_iter().map(|(_, taken)| taken).collect();
-    let [disabled, read_only, networks, expired, ends, odd, endless] = &tokens[..] else { panic!("{tokens:?}") };
+    let [disabled, shared, expired, ends, odd, endless] = &tokens[..] else { panic!("{tokens:?}") };
     assert_eq!(*disabled, TokenTaken::Dead(NotImportable::Disabled));
     assert_eq!(*expired, TokenTaken::Dead(NotImportable::Expired));
-    for refused in [read_only, networks] {
-        assert!(matches!(refused, TokenTaken::Refused(_)), "{refused:?}");
-    }
+    assert_eq!(*shared, TokenTaken::Dead(NotImportable::Shared));
     assert!(matches!(odd, TokenTaken::Skipped(_)), "{odd:?}");
     assert_eq!(*ends, TokenTaken::Login);
     assert!(matches!(endless, TokenTaken::Named(name) if name.starts_with("imported, made 20")), "{endless:?}");
-    for text in ["disabled", "read-only", "networks", "expired"] {
+    for text in ["disabled", "shared", "expired"] {
         assert!(store.tokens.find(&key(text)).await.unwrap().is_none(), "{text}");
     }
     assert_eq!(store.tokens.find(&key("ends")).await.unwrap().unwrap().expires, Some(later));
@@ -91,15 +95,9 @@ async fn invalid_and_restricted_tokens_are_not_imported_and_the_expiry_is(site: 
 
 async fn tokens_that_are_no_longer_valid_there_are_reported_and_revoked_on_request(site: Site) {
     let store = site.open().await;
-    for (n, why) in [
-        None,
-        Some(NotImportable::Disabled),
-        Some(NotImportable::Expired),
-        Some(NotImportable::ReadOnly),
-        Some(NotImportable::Networks),
-    ]
-    .into_iter()
-    .enumerate()
+    for (n, why) in [None, Some(NotImportable::Disabled), Some(NotImportable::Expired), Some(NotImportable::Shared)]
+        .into_iter()
+        .enumerate()
     {
         let id = i64::try_from(n).unwrap() + 1;
         let (lost, kept) = (format!("lost{n}"), format!("kept{n}"));
@@ -120,6 +118,38 @@ async fn tokens_that_are_no_longer_valid_there_are_reported_and_revoked_on_reque
         let ended = store.accounts.take_in(&now().await, &PRUNING("a")).await.unwrap().stale;
         assert_eq!((ended.tokens.len(), live(&store, id).await), (1, vec![false, true]), "{why:?}");
     }
+}
+
+async fn limits_are_imported_and_a_token_that_permits_more_here_is_reported(site: Site) {
+    let store = site.open().await;
+    let networks = Networks::parse("10.0.0.0/8").unwrap();
+    let reader = TokenLimits { read_only: true, ..TokenLimits::default() };
+    let insider = TokenLimits { networks, ..TokenLimits::default() };
+    let arriving = |limits: &[&TokenLimits]| {
+        let limited = |(age, limits): (u64, &&TokenLimits)| ArrivingToken {
+            limits: (*limits).clone(),
+            ..token(&format!("key{age}"), age)
+        };
+        (1..).zip(limits).map(limited).collect::<Vec<_>>()
+    };
+    let all = [&TokenLimits::default(), &reader, &insider];
+    let taken = async |limits: &[&TokenLimits]| {
+        let arrival = arrival(&store, 7, true, arriving(limits)).await;
+        let taken = store.accounts.take_in(&arrival, &PRUNING("a")).await.unwrap();
+        taken.tokens.into_iter().map(|(_, taken)| taken).collect::<Vec<_>>()
+    };
+    assert!(matches!(&taken(&all).await[..], [TokenTaken::Login, TokenTaken::Named(_), TokenTaken::Named(_)]));
+    for (age, limits) in (1..).zip(all) {
+        let record = store.tokens.find(&key(&format!("key{age}"))).await.unwrap().unwrap();
+        assert_eq!(TokenLimits::of(&record.restrictions), *limits);
+    }
+    assert_eq!(taken(&all).await, [TokenTaken::There, TokenTaken::There, TokenTaken::There]);
+    // Limits that are stricter here are no matter.
+    let free = TokenLimits::default();
+    assert_eq!(taken(&[&free, &free, &free]).await, [TokenTaken::There, TokenTaken::There, TokenTaken::There]);
+    let refused = taken(&[&reader, &insider, &reader]).await;
+    assert!(refused.iter().all(|taken| matches!(taken, TokenTaken::Refused(_))), "{refused:?}");
+    assert_eq!(live(&store, 7).await, [true, true, true]);
 }
 
 async fn deleted_users_are_reported_and_deactivated_on_request(site: Site) {

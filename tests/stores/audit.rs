@@ -62,7 +62,12 @@ async fn every_change_of_a_user_or_token_is_recorded(site: Site) {
     let login = ledger.issue_login(alice).await.unwrap();
     // The token exists already: nothing changes.
     ledger.issue_login(alice).await.unwrap();
-    let order = NamedToken { name: "ci".to_owned(), expires: None, scopes: ScopeSet::parse("a:read").unwrap() };
+    let order = NamedToken {
+        name: "ci".to_owned(),
+        expires: None,
+        scopes: ScopeSet::parse("a:read").unwrap(),
+        ..NamedToken::default()
+    };
     let named = ledger.issue_named(alice, &order).await.unwrap();
     ledger
         .set_terms(
@@ -143,7 +148,7 @@ async fn edited_fields_are_recorded(site: Site) {
     let alice = user(&store, "alice").await;
     let edit = |name: Option<&str>, email: Option<&str>, first: Option<&str>, last: Option<&str>| {
         let [name, email, first_name, last_name] = [name, email, first, last].map(|text| text.map(str::to_owned));
-        DetailsChange { name, email, first_name, last_name }
+        DetailsChange { name, email, first_name, last_name, rate: None }
     };
     for (change, detail) in [
         (edit(Some("alicia"), None, None, None), "name: alice → alicia"),
@@ -171,7 +176,12 @@ async fn an_action_without_effect_is_not_recorded(site: Site) {
     let (accounts, ledger) = (&store.accounts, &store.ledger);
     let new = NewUser { staff: true, groups: vec!["a".to_owned(), "b".to_owned()], ..NewUser::named("alice") };
     let alice = accounts.create(new).await.unwrap().0.account.id;
-    let order = NamedToken { name: "ci".to_owned(), expires: None, scopes: ScopeSet::parse("read").unwrap() };
+    let order = NamedToken {
+        name: "ci".to_owned(),
+        expires: None,
+        scopes: ScopeSet::parse("read").unwrap(),
+        ..NamedToken::default()
+    };
     let token = ledger.issue_named(alice, &order).await.unwrap().id;
     let before = told(&store).await;
     let same = DetailsChange { name: Some("alice".to_owned()), email: Some(String::new()), ..DetailsChange::default() };
@@ -199,7 +209,8 @@ async fn each_token_of_a_bulk_revocation_has_its_own_entry(site: Site) {
     let ledger = &store.ledger;
     let (alice, bob) = (user(&store, "alice").await, user(&store, "bob").await);
     let soon = START.after(Duration::from_secs(1));
-    let order = |expires| NamedToken { name: "ci".to_owned(), expires, scopes: ScopeSet::default() };
+    let order =
+        |expires| NamedToken { name: "ci".to_owned(), expires, scopes: ScopeSet::default(), ..NamedToken::default() };
     let mut tokens = Vec::new();
     for owner in [alice, bob] {
         let login = ledger.issue_login(owner).await.unwrap();
@@ -245,7 +256,7 @@ async fn name_and_expiry_of_a_token_are_recorded(mut site: Site) {
     let login = ledger.issue_login(alice).await.unwrap();
     audit.note_revealed(login.id).await.unwrap();
     let scopes = ScopeSet::parse("read write").unwrap();
-    let order = NamedToken { name: r#"a\"b" scopes all"#.to_owned(), expires: None, scopes };
+    let order = NamedToken { name: r#"a\"b" scopes all"#.to_owned(), expires: None, scopes, ..NamedToken::default() };
     let named = ledger.issue_named(alice, &order).await.unwrap();
     ledger.import(alice, key("0123456789abcdef0123456789abcdef01234567"), OnConflict::Replace).await.unwrap();
     let (login, named) = (login.key.hint(), named.key.hint());
@@ -273,7 +284,15 @@ async fn an_exposed_token_is_recorded_once(site: Site) {
         store.ledger.issue_login(alice).await.unwrap(),
         store
             .ledger
-            .issue_named(alice, &NamedToken { name: "ci".to_owned(), expires: None, scopes: ScopeSet::default() })
+            .issue_named(
+                alice,
+                &NamedToken {
+                    name: "ci".to_owned(),
+                    expires: None,
+                    scopes: ScopeSet::default(),
+                    ..NamedToken::default()
+                },
+            )
             .await
             .unwrap(),
     );

@@ -48,7 +48,8 @@ async fn every_change_leaves_an_event(mut site: Site) {
     ledger.import(alice, key("imported"), OnConflict::Replace).await.unwrap();
     assert_eq!(log.events(&store).await, [changed(&third), changed(&key("imported"))], "import");
 
-    let order = NamedToken { name: "ci".to_owned(), expires: None, scopes: ScopeSet::default() };
+    let order =
+        NamedToken { name: "ci".to_owned(), expires: None, scopes: ScopeSet::default(), ..NamedToken::default() };
     let ci = ledger.issue_named(alice, &order).await.unwrap();
     assert_eq!(log.events(&store).await, [changed(&ci.key)], "named");
 

@@ -91,7 +91,8 @@ async fn create(store: &Store, user: NewUser) -> SubjectId {
 }
 
 async fn named(store: &Store, owner: SubjectId, name: &str) -> TokenId {
-    let order = NamedToken { name: name.to_owned(), expires: None, scopes: ScopeSet::default() };
+    let order =
+        NamedToken { name: name.to_owned(), expires: None, scopes: ScopeSet::default(), ..NamedToken::default() };
     store.ledger.issue_named(owner, &order).await.unwrap().id
 }
 

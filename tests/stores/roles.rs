@@ -65,7 +65,12 @@ async fn settings_of_a_role_do_not_change_the_meaning_of_statements() {
         let mut log = Log::from_now(&store).await;
         let name = r#"back\slash 'quote' "double" \' ä 名"#;
         let owner = user(&store, name).await;
-        let order = NamedToken { name: name.to_owned(), expires: None, scopes: ScopeSet::parse("read").unwrap() };
+        let order = NamedToken {
+            name: name.to_owned(),
+            expires: None,
+            scopes: ScopeSet::parse("read").unwrap(),
+            ..NamedToken::default()
+        };
         let issued =
             store.ledger.issue_named(owner, &order).await.unwrap_or_else(|error| panic!("{setting}: {error:?}"));
         let record = found(&store, &issued.key).await;

@@ -37,7 +37,7 @@ for_each_store! {
 }
 
 fn named(name: &str) -> NamedToken {
-    NamedToken { name: name.to_owned(), expires: None, scopes: ScopeSet::default() }
+    NamedToken { name: name.to_owned(), expires: None, scopes: ScopeSet::default(), ..NamedToken::default() }
 }
 
 async fn details(store: &Store, token: TokenId) -> tokengate::store::TokenDetails {
@@ -140,7 +140,7 @@ async fn a_named_token_is_found_with_its_scopes_and_expiry(mut site: Site) {
     let alice = user(&store, "alice").await;
     let end = START.after(Duration::from_secs(5));
     let scopes = ScopeSet::parse("write read").unwrap();
-    let order = NamedToken { name: "ci".to_owned(), expires: Some(end), scopes };
+    let order = NamedToken { name: "ci".to_owned(), expires: Some(end), scopes, ..NamedToken::default() };
     let issued = store.ledger.issue_named(alice, &order).await.unwrap();
     let record = found(&store, &issued.key).await;
     assert_eq!((record.expires, record.scopes.to_string().as_str()), (Some(end), "read write"));

@@ -76,6 +76,7 @@ impl Site {
             },
             upstreams: vec![upstream(endpoints)],
             rates: Vec::new(),
+            own_rates: settings::OwnRateRule::default(),
             routes: vec![
                 route("api", "/api/", Auth::Required),
                 route("public", "/public/", Auth::None),
@@ -209,7 +210,7 @@ impl Gateway {
     pub async fn issue_named(&self, user: &str, scopes: &str, ends_in: Option<Duration>, clock: &Clock) -> String {
         let scopes = ScopeSet::parse(scopes).unwrap();
         let expires = ends_in.map(|span| clock.now().after(span));
-        let order = NamedToken { name: "test".to_owned(), expires, scopes };
+        let order = NamedToken { name: "test".to_owned(), expires, scopes, ..NamedToken::default() };
         self.store.ledger.issue_named(self.user(user).await, &order).await.unwrap().key.expose().to_owned()
     }
 

@@ -106,7 +106,7 @@ async fn show(call: Call, id: Id) -> Result<Json<Token>, Problem> {
     found(&call, id.of_token()).await
 }
 
-/// Changes a token: expiry, scopes, name, note, or whether it is disabled
+/// Changes a token: expiry, scopes, limits, name, note, or whether it is disabled
 ///
 /// Absent fields stay as they are. A revoked token stays revoked.
 #[utoipa::path(patch, path = "/tokens/{id}", operation_id = "set_token_terms", tag = "tokens", request_body = Terms,
@@ -119,7 +119,7 @@ async fn set_terms(call: Call, id: Id, Body(terms): Body<Terms>) -> Result<Json<
 
 /// Replaces a token by one with a new key
 ///
-/// The new token has the same kind, name, scopes, note and lifetime. The old key works on for the overlap; the old login
+/// The new token has the same kind, name, scopes, limits, note and lifetime. The old key works on for the overlap; the old login
 /// token then is a named token.
 #[utoipa::path(post, path = "/tokens/{id}/rotate", operation_id = "rotate_token", tag = "tokens", request_body = Rotation,
     params(("id" = i64, Path, minimum = 1, description = "The token.")),

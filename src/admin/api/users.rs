@@ -81,7 +81,7 @@ async fn show(call: Call, id: Id) -> Result<Json<User>, Problem> {
     found(&call, id.of_user()).await
 }
 
-/// Changes a user's name, e-mail address or personal names
+/// Changes a user's name, e-mail address, personal names or rate
 ///
 /// Absent fields stay as they are. Tokens stay valid. For superusers.
 #[utoipa::path(patch, path = "/users/{id}", operation_id = "edit_user", tag = "users", request_body = Details,

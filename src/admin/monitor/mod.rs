@@ -13,8 +13,10 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
+use crate::limits::{Tallied, Tally};
 use crate::telemetry::history::Reach;
 use crate::telemetry::{History, LatestRefusals, Recorder, RefusedRequest};
+use crate::token::TokenId;
 use chart::{Chart, Line, Unit};
 pub use reload::{Asked, Outcome, ReloadHandle, ReloadRequest, Reloaded};
 pub use status::Status;
@@ -37,6 +39,8 @@ pub struct Monitor {
     names: AskNames,
     status: AskStatus,
     reloads: ReloadHandle,
+    /// The requests of each token that rates have refused.
+    refused: Arc<Tally>,
     shown: Mutex<Shown>,
 }
 
@@ -65,13 +69,19 @@ impl Monitor {
         names: AskNames,
         status: AskStatus,
         reloads: ReloadHandle,
+        refused: Arc<Tally>,
     ) -> Monitor {
-        Monitor { history, recorders, names, status, reloads, shown: Mutex::default() }
+        Monitor { history, recorders, names, status, reloads, refused, shown: Mutex::default() }
     }
 
     /// Returns the latest requests that failed or were refused, newest first.
     pub fn refusals(&self) -> Vec<RefusedRequest> {
         LatestRefusals::of(&self.recorders)
+    }
+
+    /// The requests of a token that rates have refused; `None`: none are remembered.
+    pub(super) fn refused(&self, token: TokenId) -> Option<Tallied> {
+        self.refused.of(&token)
     }
 
     /// Reloads the configuration on behalf of this user.

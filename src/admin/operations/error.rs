@@ -124,6 +124,8 @@ impl From<LedgerError> for OperationError {
             LedgerError::InvalidName | LedgerError::Nameless => OperationError::InvalidField("name", error.to_string()),
             LedgerError::InvalidEnd => OperationError::InvalidField("expires", error.to_string()),
             LedgerError::InvalidNote => OperationError::InvalidField("note", error.to_string()),
+            LedgerError::InvalidNetworks => OperationError::InvalidField("networks", error.to_string()),
+            LedgerError::InvalidDays => OperationError::InvalidField("unused_days", error.to_string()),
             LedgerError::ScopesTooLong => OperationError::InvalidField("scopes", error.to_string()),
             LedgerError::Store(error) => error.into(),
             refused => OperationError::Conflict(refused.to_string()),

@@ -36,7 +36,7 @@ impl TokenState {
         // Other databases disable tokens without saying since when.
         if record.revoked.is_some() || record.restrictions.disabled && !disabled_here {
             TokenState::Revoked
-        } else if record.expires.is_some_and(|end| end <= now) {
+        } else if !record.is_live(now) {
             TokenState::Expired
         } else if disabled_here {
             TokenState::Disabled

@@ -15,6 +15,7 @@ mod sign_in;
 mod status;
 mod token;
 mod token_add;
+mod token_limits;
 mod token_rotate;
 mod token_terms;
 mod tokens;

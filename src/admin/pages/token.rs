@@ -7,6 +7,7 @@ use super::{Answer, Id, text, token_add};
 use crate::admin::operations::OperationError;
 use crate::admin::visit::{Sent, Visit};
 use crate::clock::Timestamp;
+use crate::limits::Tallied;
 use crate::store::{AuditEntry, AuditQuery, Terms, TokenDetails, TokenKind};
 use crate::token::{TokenId, TokenKey};
 
@@ -26,6 +27,8 @@ struct Page {
     entries: Vec<AuditEntry>,
     /// The last 30 days, and whether the token was used on each.
     days: Vec<(Timestamp, bool)>,
+    /// The requests that rates have refused.
+    refused: Option<Tallied>,
     now: Timestamp,
 }
 
@@ -43,9 +46,9 @@ async fn page_of(id: i64, visit: &Visit, failed: Option<OperationError>) -> Answ
     let entries = acting.audit(&query).await?.entries;
     let used = acting.days_of_use(id).await?;
     let key = visit.take_key(id);
-    let recoverable = visit.app.tokens.recoverable;
+    let (recoverable, refused) = (visit.app.tokens.recoverable, visit.app.monitor.refused(id));
     let (example, days, now) = (example(visit), days(visit.now(), &used), visit.now());
-    Ok(page(status, &Page { shell, token, key, example, recoverable, entries, days, now }))
+    Ok(page(status, &Page { shell, token, key, example, recoverable, entries, days, refused, now }))
 }
 
 impl Page {

@@ -7,7 +7,8 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::shell::{Section, Shell, page};
-use super::{Answer, Id, status_of, text, told};
+use super::token_limits::LimitFields;
+use super::{Answer, Id, status_of, text, token_limits, told};
 use crate::admin::fields::Fields;
 use crate::admin::operations::OperationError;
 use crate::admin::visit::{Sent, Visit};
@@ -28,6 +29,7 @@ struct Page<'a> {
     /// The default expiry.
     default_end: String,
     recoverable: bool,
+    limits: LimitFields<'a>,
 }
 
 pub(in crate::admin) async fn show(Id(id): Id, visit: Visit) -> Answer {
@@ -41,7 +43,8 @@ async fn add_page(id: i64, visit: &Visit, shell: Shell, fields: &Fields, status:
         None => "Never".to_owned(),
         Some(span) => format!("After {} (the default)", HumanDuration(span)),
     };
-    Ok(page(status, &Page { shell, user, fields, default_end, recoverable: visit.app.tokens.recoverable }))
+    let (recoverable, limits) = (visit.app.tokens.recoverable, LimitFields::sent(fields));
+    Ok(page(status, &Page { shell, user, fields, default_end, recoverable, limits }))
 }
 
 pub(in crate::admin) async fn add(Id(id): Id, sent: Sent) -> Answer {
@@ -65,10 +68,11 @@ async fn issue(id: i64, sent: &Sent) -> Result<Issued, OperationError> {
         "" => None,
         days => Some(after_days(days, visit.now())?),
     };
+    let limits = token_limits::read(fields)?;
     // Checks the permission before the password: without the permission, no password is needed.
     visit.acting().user(SubjectId(id)).await?;
     sent.confirm_lately().await?;
-    let order = NamedToken { name: fields.get("name").to_owned(), expires, scopes };
+    let order = NamedToken { name: fields.get("name").to_owned(), expires, scopes, limits };
     visit.acting().issue_named(SubjectId(id), &order).await
 }
 

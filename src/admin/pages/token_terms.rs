@@ -1,16 +1,17 @@
-//! Changes the name, the note, the expiry and the scopes of a token.
+//! Changes the name, the note, the expiry, the scopes and the limits of a token.
 //!
-//! The last two can extend what the token permits, so the caller's own password is required.
+//! The last three can extend what the token permits, so the caller's own password is required.
 
 use askama::Template;
 use axum::http::StatusCode;
 
 use super::shell::{Section, Shell, page};
 use super::token_add::{DAYS, after_days, read_scopes};
-use super::{Answer, Id, status_of, text, told};
+use super::token_limits::LimitFields;
+use super::{Answer, Id, status_of, text, token_limits, told};
 use crate::admin::operations::OperationError;
 use crate::admin::visit::{Sent, Visit};
-use crate::store::{End, Terms, TokenDetails, TokenKind};
+use crate::store::{End, LimitChanges, Terms, TokenDetails, TokenKind, TokenLimits};
 use crate::token::TokenId;
 
 /// The value of the expiry field for a token that does not expire.
@@ -25,6 +26,7 @@ struct Page<'a> {
     ends: &'a str,
     name: &'a str,
     note: &'a str,
+    limits: LimitFields<'a>,
 }
 
 pub(in crate::admin) async fn show(Id(id): Id, visit: Visit) -> Answer {
@@ -33,7 +35,15 @@ pub(in crate::admin) async fn show(Id(id): Id, visit: Visit) -> Answer {
     let scopes = token.record.scopes.to_string();
     Ok(page(
         StatusCode::OK,
-        &Page { shell, token: &token, scopes: &scopes, ends: "", name: &token.name, note: &token.note },
+        &Page {
+            shell,
+            token: &token,
+            scopes: &scopes,
+            ends: "",
+            name: &token.name,
+            note: &token.note,
+            limits: LimitFields::of(&TokenLimits::of(&token.record.restrictions)),
+        },
     ))
 }
 
@@ -46,7 +56,8 @@ pub(in crate::admin) async fn set(Id(id): Id, sent: Sent) -> Answer {
         Err(error) if error.is_of_form() => {
             let shell = Shell::failing(visit, Section::Tokens, &error);
             let [scopes, ends, name, note] = ["scopes", "ends", "name", "note"].map(|name| fields.get(name));
-            let form = page(status_of(&error), &Page { shell, token: &token, scopes, ends, name, note });
+            let limits = LimitFields::sent(fields);
+            let form = page(status_of(&error), &Page { shell, token: &token, scopes, ends, name, note, limits });
             Ok(told(&error, form))
         }
         Err(error) => Err(error.into()),
@@ -61,6 +72,8 @@ async fn change(sent: &Sent, token: &TokenDetails) -> Result<bool, OperationErro
         NEVER => Some(End::Never),
         days => Some(End::At(after_days(days, visit.now())?)),
     };
+    // A form that was opened before an update of the gateway has no such fields.
+    let limits = if fields.is_ticked("limits") { token_limits::read(fields)?.into() } else { LimitChanges::default() };
     sent.confirm_lately().await?;
     let name = fields.all("name").next().map(|name| name.trim().to_owned());
     let name = name.filter(|_| token.kind == TokenKind::Named);
@@ -69,5 +82,5 @@ async fn change(sent: &Sent, token: &TokenDetails) -> Result<bool, OperationErro
     }
     let note = fields.all("note").next();
     let note = note.map(|note| note.split_whitespace().collect::<Vec<_>>().join(" "));
-    visit.acting().set_terms(token.record.id, &Terms { end, scopes, name, note, ..Terms::default() }).await
+    visit.acting().set_terms(token.record.id, &Terms { end, scopes, name, note, limits, ..Terms::default() }).await
 }

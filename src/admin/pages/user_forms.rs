@@ -4,12 +4,13 @@ use askama::Template;
 use axum::http::StatusCode;
 
 use super::shell::{Section, Shell, page};
+use super::token_limits::read_rate;
 use super::users::{self, GROUPS};
 use super::{Answer, Id, status_of, told};
 use crate::admin::fields::Fields;
 use crate::admin::operations::OperationError;
 use crate::admin::visit::{Sent, Visit};
-use crate::store::{MIN_PASSWORD, PersonalDetails, TokenQuery, TokenView, User};
+use crate::store::{DetailsChange, MIN_PASSWORD, PersonalDetails, TokenQuery, TokenView, User};
 use crate::token::SubjectId;
 
 /// Maximum number of live tokens that are counted before a user is deleted.
@@ -25,7 +26,7 @@ struct Page {
 
 /// The kind of form, with what it contains: what is stored, or after an error, what was sent.
 enum Form {
-    Edit(PersonalDetails),
+    Edit { details: PersonalDetails, rate: String },
     Groups { known: Vec<String>, member: Vec<String>, more: String },
     Password { own: bool, revokes: bool, must_change: bool, none: bool },
     Rights { staff: bool, superuser: bool },
@@ -77,12 +78,8 @@ async fn show(
 
 pub(in crate::admin) async fn show_edit(Id(id): Id, visit: Visit) -> Answer {
     show(id, &visit, None, async |user| {
-        Ok(Form::Edit(PersonalDetails {
-            name: user.account.name.clone(),
-            email: user.account.email.clone(),
-            first_name: user.first_name.clone(),
-            last_name: user.last_name.clone(),
-        }))
+        let rate = user.rate.map(|rate| rate.to_string()).unwrap_or_default();
+        Ok(Form::Edit { details: PersonalDetails::of(user), rate })
     })
     .await
 }
@@ -115,10 +112,17 @@ pub(in crate::admin) async fn edit(Id(id): Id, Sent { visit, fields }: Sent) -> 
         email: get("email"),
         first_name: get("first_name"),
         last_name: get("last_name"),
+        rate: None,
     };
-    match visit.acting().edit_user(SubjectId(id), &details).await {
+    // A form that was opened before an update of the gateway has no such field.
+    let rate = fields.all("rate").next().map(|text| read_rate(text.trim())).transpose();
+    let edited = match rate {
+        Ok(rate) => visit.acting().edit_user(SubjectId(id), DetailsChange { rate, ..(&details).into() }).await,
+        Err(error) => Err(error),
+    };
+    match edited {
         Ok(is_new) => changed(&visit, id, is_new, "The details were changed."),
-        Err(error) => show(id, &visit, Some(error), async |_| Ok(Form::Edit(details))).await,
+        Err(error) => show(id, &visit, Some(error), async |_| Ok(Form::Edit { details, rate: get("rate") })).await,
     }
 }
 

@@ -14,11 +14,12 @@ use serde::{Deserialize, Serialize};
 use super::scripts::ServerTime;
 use crate::clock::Timestamp;
 use crate::token::{
-    Account, AuthMethod, Network, Networks, Restrictions, ScopeSet, SubjectId, TokenDigest, TokenId, TokenRecord,
+    Account, AuthMethod, Network, Networks, OwnRates, Restrictions, ScopeSet, SubjectId, TokenDigest, TokenId,
+    TokenRecord, UseBy,
 };
 
 /// The version of [`Form`]. Gateways of different versions do not read each other's entries.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 /// The value found under a digest.
 pub(super) enum Opened {
@@ -57,13 +58,17 @@ struct Form<'a> {
     disabled: bool,
     read_only: bool,
     networks: Option<Vec<String>>,
+    unused_days: Option<u32>,
+    last_used: Option<i64>,
+    token_rate: Option<String>,
+    user_rate: Option<String>,
     kept: i64,
 }
 
 impl<'a> Form<'a> {
     fn of(record: &'a TokenRecord, kept: Timestamp) -> Form<'a> {
         let TokenRecord { id, method, digest: _, owner, scopes, created, expires, revoked, restrictions } = record;
-        let Restrictions { disabled, read_only, networks } = restrictions;
+        let Restrictions { disabled, read_only, networks, use_by, rates } = restrictions;
         Form {
             id: id.0,
             session: *method == AuthMethod::Session,
@@ -79,6 +84,10 @@ impl<'a> Form<'a> {
             disabled: *disabled,
             read_only: *read_only,
             networks: networks.as_ref().map(|networks| networks.iter().map(Network::to_string).collect()),
+            unused_days: use_by.map(|use_by| use_by.days),
+            last_used: use_by.map(|use_by| use_by.last.as_micros()),
+            token_rate: rates.token.as_ref().map(ToString::to_string),
+            user_rate: rates.user.as_ref().map(ToString::to_string),
             kept: kept.as_micros(),
         }
     }
@@ -88,6 +97,13 @@ impl<'a> Form<'a> {
         let networks =
             self.networks.map(|all| all.iter().map(|text| Network::parse(text)).collect::<Result<Vec<_>, _>>());
         let networks = networks.transpose().ok()?.map(Networks::of);
+        let use_by = match (self.unused_days, self.last_used) {
+            (None, None) => None,
+            (Some(days), Some(last)) => Some(UseBy { days, last: Timestamp::from_micros(last) }),
+            _ => return None,
+        };
+        let rate = |text: Option<String>| text.map(|text| text.parse()).transpose();
+        let rates = OwnRates { token: rate(self.token_rate).ok()?, user: rate(self.user_rate).ok()? };
         Some(TokenRecord {
             id: TokenId(self.id),
             method: if self.session { AuthMethod::Session } else { AuthMethod::Token },
@@ -103,7 +119,7 @@ impl<'a> Form<'a> {
             created: Timestamp::from_micros(self.created),
             expires: self.expires.map(Timestamp::from_micros),
             revoked: self.revoked.map(Timestamp::from_micros),
-            restrictions: Restrictions { disabled: self.disabled, read_only: self.read_only, networks },
+            restrictions: Restrictions { disabled: self.disabled, read_only: self.read_only, networks, use_by, rates },
         })
     }
 }
@@ -188,6 +204,8 @@ mod tests {
                 disabled: false,
                 read_only: true,
                 networks: Networks::parse("10.0.0.0/8 2001:db8::/32").unwrap(),
+                use_by: Some(UseBy { days: 90, last: Timestamp::from_micros(4) }),
+                rates: OwnRates { token: "5/s burst 2".parse().ok(), user: "9/min".parse().ok() },
             },
         }
     }
@@ -204,7 +222,7 @@ mod tests {
         assert_eq!((entry.began, entry.kept), (ServerTime(99), Timestamp::from_micros(3)));
         assert_eq!(entry.record, record);
         let session = TokenRecord { method: AuthMethod::Session, ..record.clone() };
-        let nowhere = Restrictions { disabled: true, read_only: false, networks: Some(Networks::of([])) };
+        let nowhere = Restrictions { disabled: true, networks: Some(Networks::of([])), ..Restrictions::default() };
         for other in [session, TokenRecord { restrictions: nowhere, ..record.clone() }] {
             let sealed = seal(&key, &other, ServerTime(99), Timestamp::from_micros(3)).unwrap();
             let Opened::Entry(entry) = open(&[self::key(1)], sealed, other.digest) else { panic!("does not open") };
@@ -218,9 +236,9 @@ mod tests {
         let form = serde_json::to_value(Form::of(&record, Timestamp::from_micros(3))).unwrap();
         let mut fields: Vec<&str> = form.as_object().unwrap().keys().map(String::as_str).collect();
         fields.sort_unstable();
-        let known =
-            "active created disabled email expires groups id kept name networks owner read_only revoked scopes session";
-        assert_eq!((VERSION, fields.join(" ")), (3, known.to_owned()), "raise VERSION when the fields change");
+        let known = "active created disabled email expires groups id kept last_used name networks owner read_only revoked scopes \
+             session token_rate unused_days user_rate";
+        assert_eq!((VERSION, fields.join(" ")), (4, known.to_owned()), "raise VERSION when the fields change");
     }
 
     #[test]

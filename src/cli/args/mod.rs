@@ -13,7 +13,7 @@ use super::cert::CertArgs;
 use super::demo::DemoArgs;
 use super::init::InitArgs;
 pub use audit::{AuditCommand, AuditFilter, AuditFormat};
-pub use token::{TokenCommand, TokenEdit};
+pub use token::{LimitOptions, TokenCommand, TokenEdit};
 pub use user::{PasswordSource, UserCommand, UserCreate, UserEdit};
 
 /// A reverse-proxy authentication gateway: terminates HTTPS, checks Django REST Framework tokens, forwards the caller's

@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::Paging;
+use crate::token::OwnRate;
 use crate::units::HumanDuration;
 
 /// The commands on tokens.
@@ -27,6 +28,9 @@ pub enum TokenCommand {
         /// A scope of the named token; can be repeated
         #[arg(long = "scope", value_name = "SCOPE", requires = "name")]
         scopes: Vec<String>,
+        /// How its use is limited.
+        #[command(flatten)]
+        limits: LimitOptions,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -50,6 +54,9 @@ pub enum TokenCommand {
         /// A scope of the named token; can be repeated
         #[arg(long = "scope", value_name = "SCOPE", requires = "name")]
         scopes: Vec<String>,
+        /// How its use is limited.
+        #[command(flatten)]
+        limits: LimitOptions,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -88,7 +95,7 @@ pub enum TokenCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Change the scopes or the expiry of a token, or disable it for a while
+    /// Change the scopes, the limits or the expiry of a token, or disable it for a while
     Edit(TokenEdit),
     /// Revoke one token, by id or by key; asks first on a terminal
     Revoke {
@@ -105,6 +112,23 @@ pub enum TokenCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// How the use of a new named token is limited.
+#[derive(Debug, Args)]
+pub struct LimitOptions {
+    /// Only GET, HEAD and OPTIONS requests may use it
+    #[arg(long, requires = "name")]
+    pub read_only: bool,
+    /// Only clients in this network may use it, such as 10.0.0.0/8; can be repeated
+    #[arg(long = "network", value_name = "NETWORK", requires = "name")]
+    pub networks: Vec<String>,
+    /// It expires when it is not used for this number of days
+    #[arg(long, value_name = "DAYS", requires = "name")]
+    pub unused_days: Option<u32>,
+    /// How often it may be used, such as 600/min or '600/min burst 100'
+    #[arg(long, requires = "name")]
+    pub rate: Option<OwnRate>,
 }
 
 /// Arguments of `token edit`; what is not named stays.
@@ -130,6 +154,30 @@ pub struct TokenEdit {
     /// The token has no scopes from now on
     #[arg(long)]
     pub no_scopes: bool,
+    /// Only GET, HEAD and OPTIONS requests may use the token
+    #[arg(long, conflicts_with = "read_write")]
+    pub read_only: bool,
+    /// Requests of every method may use the token
+    #[arg(long)]
+    pub read_write: bool,
+    /// All networks that the token may be used from, such as 10.0.0.0/8; can be repeated
+    #[arg(long = "network", value_name = "NETWORK", conflicts_with = "any_network")]
+    pub networks: Vec<String>,
+    /// The token may be used from any network
+    #[arg(long)]
+    pub any_network: bool,
+    /// The token expires when it is not used for this number of days
+    #[arg(long, value_name = "DAYS", conflicts_with = "unused_forever")]
+    pub unused_days: Option<u32>,
+    /// The token may be unused for any time
+    #[arg(long)]
+    pub unused_forever: bool,
+    /// How often the token may be used, such as 600/min or '600/min burst 100'
+    #[arg(long, conflicts_with = "no_rate")]
+    pub rate: Option<OwnRate>,
+    /// Only the rates of routes apply to the token
+    #[arg(long)]
+    pub no_rate: bool,
     /// Disable the token until --enable
     #[arg(long, conflicts_with = "enable")]
     pub disable: bool,

@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::Paging;
+use crate::token::OwnRate;
 
 /// The commands on users.
 #[derive(Debug, Subcommand)]
@@ -109,6 +110,12 @@ pub struct UserEdit {
     /// Last name; '' removes it
     #[arg(long)]
     pub last_name: Option<String>,
+    /// How often the user may send requests, such as 600/min or '600/min burst 100'
+    #[arg(long, conflicts_with = "no_rate")]
+    pub rate: Option<OwnRate>,
+    /// Only the rates of routes and tokens apply to the user
+    #[arg(long)]
+    pub no_rate: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

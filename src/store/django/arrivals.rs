@@ -11,8 +11,7 @@ use super::{DjangoStore, statement};
 use crate::clock::{Clock, Timestamp};
 use crate::config::settings::{self, DjangoMode, DjangoUrl};
 use crate::store::postgres::PostgresDatabase;
-use crate::store::{Arrival, ArrivingToken, NotImportable, OpenError, StoreError, Unreadable};
-use crate::token::Restrictions;
+use crate::store::{Arrival, ArrivingToken, NotImportable, OpenError, StoreError, TokenLimits, Unreadable};
 
 /// Number of users per query.
 const PAGE: i64 = 500;
@@ -127,14 +126,11 @@ impl<D: DjangoDatabase> DjangoStore<D> {
 
 /// Converts a token for the import.
 fn arriving(token: Token, is_shared: bool, now: Timestamp) -> ArrivingToken {
-    let Restrictions { disabled, read_only, networks } = &token.restrictions;
-    let not_importable = match (token.is_live(now), disabled, read_only, networks) {
-        (false, true, ..) => Some(NotImportable::Disabled),
-        (false, false, ..) => Some(NotImportable::Expired),
-        (true, ..) if is_shared => Some(NotImportable::Shared),
-        (true, _, true, _) => Some(NotImportable::ReadOnly),
-        (true, _, false, Some(_)) => Some(NotImportable::Networks),
-        (true, _, false, None) => None,
+    let not_importable = match (token.is_live(now), token.restrictions.disabled) {
+        (false, true) => Some(NotImportable::Disabled),
+        (false, false) => Some(NotImportable::Expired),
+        (true, _) => is_shared.then_some(NotImportable::Shared),
     };
-    ArrivingToken { key: token.key, created: token.created, expires: token.expires, not_importable }
+    let limits = TokenLimits::of(&token.restrictions);
+    ArrivingToken { key: token.key, created: token.created, expires: token.expires, limits, not_importable }
 }

@@ -160,6 +160,7 @@ impl Token {
             exposed: None,
             note: String::new(),
             disabled: None,
+            device: false,
             record: self.into_record(),
         }
     }
@@ -189,6 +190,7 @@ impl UserRow {
             must_change_password: false,
             created: time(self.joined),
             last_login: self.last_login.map(Timestamp::from_micros),
+            rate: None,
         };
         Person { user, password: self.password }
     }

@@ -31,6 +31,7 @@ static MIGRATIONS: LazyLock<Migrator> = migrations! { "postgres":
     4 "audit by name" "0004_audit_by_name"
     5 "imported" "0005_imported"
     6 "for people" "0006_for_people"
+    7 "limits of tokens" "0007_limits_of_tokens"
 };
 
 /// Begins a change with the schema's lock. Each statement sees what was committed before it, so statements after the

@@ -224,7 +224,7 @@ impl<D: Database> SqlStore<D> {
         join_groups(change, id, &user.groups).await?;
         self.note_user(change, Act::UserCreated, id, &detail::created(user)).await?;
         let issued = if self.tokens.issue_on_user_create {
-            Some(self.new_login(change, id, self.new_key(self.tokens.format), now).await.map_err(account_error)?)
+            Some(self.first_login(change, id, now).await.map_err(account_error)?)
         } else {
             None
         };
@@ -277,6 +277,7 @@ pub(super) async fn insert<C: Change>(
         email: user.email.clone(),
         first_name: user.first_name.clone(),
         last_name: user.last_name.clone(),
+        ..PersonalDetails::default()
     };
     search::write(change, id, &names).await?;
     Ok(id)

@@ -3,14 +3,16 @@
 use std::cmp::Reverse;
 
 use super::accounts::{UNUSABLE, id_of, insert, join_groups, row};
-use super::ledger::{Draft, counts, find, login_of};
+use super::checks::check_limits;
+use super::issue::{Draft, login_of};
+use super::ledger::find;
 use super::rows::UserRow;
 use super::{Change, Database, SqlStore, Statement, detail, stale};
 use crate::clock::Timestamp;
 use crate::store::password::unverifiable;
 use crate::store::{
-    AccountError, Act, Arrival, ArrivingToken, Import, LedgerError, StoreError, Taken, TokenKind, TokenLabel, TokenRef,
-    TokenTaken, UserTaken,
+    AccountError, Act, Arrival, ArrivingToken, Import, LedgerError, StoreError, Taken, TokenKind, TokenLabel,
+    TokenLimits, TokenRef, TokenTaken, UserTaken,
 };
 use crate::token::{ScopeSet, SubjectId, TokenId, TokenKey};
 
@@ -118,7 +120,6 @@ impl<D: Database> SqlStore<D> {
                 Some(id) => {
                     Ok(TokenTaken::Refused(format!("{why}, but is valid here as token {id}; revoke that token")))
                 }
-                None if why.is_live() => Ok(TokenTaken::Refused(why.to_string())),
                 None => Ok(TokenTaken::Dead(why)),
             };
         }
@@ -126,9 +127,15 @@ impl<D: Database> SqlStore<D> {
             return skipped("the key contains characters that cannot be sent in a header, or is too long");
         };
         if let Some(same) = find(change, TokenRef::Digest(key.digest())).await? {
-            return match (same.record.owner.id == owner, counts(&same.record, now)) {
+            return match (same.record.owner.id == owner, same.record.is_live(now)) {
                 (true, true) => {
                     stale::claim_token(change, same.record.id, import).await?;
+                    if let Some(why) = looser(&TokenLimits::of(&same.record.restrictions), &token.limits) {
+                        let id = same.record.id;
+                        return Ok(TokenTaken::Refused(format!(
+                            "{why}, but not here as token {id}; limit or revoke it"
+                        )));
+                    }
                     let outlived = token.expires.filter(|end| same.record.expires.is_none_or(|here| here > *end));
                     Ok(outlived.map_or(TokenTaken::There, TokenTaken::Outlives))
                 }
@@ -141,12 +148,17 @@ impl<D: Database> SqlStore<D> {
         // The expiry is that of a new token, but not later than in the other system; the creation time is kept.
         let expires = self.default_end(now).into_iter().chain(token.expires).min();
         let kind = if name.is_some() { TokenKind::Named } else { TokenKind::Login };
-        let draft = Draft { key, kind, name: name.as_deref().unwrap_or(""), scopes: &scopes, expires };
+        let limits = &token.limits;
+        if let Err(refused) = check_limits(limits) {
+            return Ok(TokenTaken::Skipped(refused.to_string()));
+        }
+        let draft =
+            Draft { key, kind, name: name.as_deref().unwrap_or(""), scopes: &scopes, expires, limits, device: false };
         match self.write_down(change, owner, draft, token.created).await {
             Ok(issued) => {
                 stale::note_token(change, issued.id, import).await?;
-                self.note_token(change, Act::TokenImported, issued.id, &detail::issued(issued.expires, &scopes))
-                    .await?;
+                let told = detail::issued(issued.expires, &scopes, limits);
+                self.note_token(change, Act::TokenImported, issued.id, &told).await?;
                 Ok(name.map_or(TokenTaken::Login, TokenTaken::Named))
             }
             Err(LedgerError::Store(error)) => Err(error),
@@ -166,8 +178,19 @@ impl<D: Database> SqlStore<D> {
     ) -> Result<Option<TokenId>, StoreError> {
         let Ok(key) = TokenKey::parse(key) else { return Ok(None) };
         let same = find(change, TokenRef::Digest(key.digest())).await?;
-        let same = same.filter(|same| same.record.owner.id == owner && counts(&same.record, now));
+        let same = same.filter(|same| same.record.owner.id == owner && same.record.is_live(now));
         Ok(same.map(|same| same.record.id))
+    }
+}
+
+/// Which limit of the other system a token lacks here.
+fn looser(here: &TokenLimits, there: &TokenLimits) -> Option<&'static str> {
+    if there.read_only && !here.read_only {
+        Some("it is read-only there")
+    } else if there.networks.is_some() && here.networks != there.networks {
+        Some("it is limited to other networks there")
+    } else {
+        None
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::clock::Timestamp;
 use crate::identity::MAX_VALUE;
 use crate::store::user::{is_label, is_plain};
-use crate::store::{End, LedgerError, NamedToken, Terms};
+use crate::store::{End, LedgerError, NamedToken, Terms, TokenLimits};
 use crate::token::ScopeSet;
 
 /// Maximum length of a token name.
@@ -12,11 +12,18 @@ const MAX_NAME: usize = 100;
 /// Maximum length of the note about a token.
 const MAX_NOTE: usize = 1_000;
 
+/// Maximum length of the networks of a token as a text. All are compared for each request.
+const MAX_NETWORKS: usize = 1_024;
+
+/// Maximum number of days without a use.
+const MAX_UNUSED_DAYS: u32 = 3_650;
+
 pub(super) fn check_order(order: &NamedToken) -> Result<(), LedgerError> {
     if !is_label(&order.name, MAX_NAME) {
         return Err(LedgerError::InvalidName);
     }
     check_end(order.expires)?;
+    check_limits(&order.limits)?;
     check_scopes(&order.scopes)
 }
 
@@ -28,6 +35,16 @@ fn check_end(end: Option<Timestamp>) -> Result<(), LedgerError> {
 /// Upstreams receive all scopes in one header.
 fn check_scopes(scopes: &ScopeSet) -> Result<(), LedgerError> {
     if scopes.to_string().len() > MAX_VALUE { Err(LedgerError::ScopesTooLong) } else { Ok(()) }
+}
+
+/// An empty text in the store means every network, so an empty list must not be written.
+pub(super) fn check_limits(limits: &TokenLimits) -> Result<(), LedgerError> {
+    let networks = limits.networks.as_ref().map(ToString::to_string);
+    if networks.is_some_and(|text| text.is_empty() || text.len() > MAX_NETWORKS) {
+        return Err(LedgerError::InvalidNetworks);
+    }
+    let days = limits.unused_days;
+    if days.is_some_and(|days| !(1..=MAX_UNUSED_DAYS).contains(&days)) { Err(LedgerError::InvalidDays) } else { Ok(()) }
 }
 
 pub(super) fn check_terms(terms: &Terms) -> Result<(), LedgerError> {

@@ -4,8 +4,8 @@
 
 use super::token_changes::NewTerms;
 use crate::clock::Timestamp;
-use crate::store::{NewUser, PersonalDetails, TokenDetails};
-use crate::token::ScopeSet;
+use crate::store::{NewUser, PersonalDetails, TokenDetails, TokenLimits};
+use crate::token::{OwnRate, ScopeSet};
 
 /// Characters of a note that an entry repeats.
 const MAX_NOTE: usize = 60;
@@ -43,6 +43,9 @@ pub(super) fn edited(former: &PersonalDetails, now: &PersonalDetails) -> String 
     if now.last_name != former.last_name {
         parts.push(format!("last name: {} → {}", or_none(&former.last_name), or_none(&now.last_name)));
     }
+    if now.rate != former.rate {
+        parts.push(format!("rate: {} → {}", rate(former.rate), rate(now.rate)));
+    }
     parts.join("; ")
 }
 
@@ -63,11 +66,16 @@ pub(super) fn rights(former: (bool, bool), now: (bool, bool)) -> String {
     format!("{} → {}", word(former), word(now))
 }
 
-/// The terms of a new token; empty: neither expiry nor scopes.
-pub(super) fn issued(expires: Option<Timestamp>, scopes: &ScopeSet) -> String {
+/// The terms of a new token; empty: neither expiry, nor scopes, nor limits.
+pub(super) fn issued(expires: Option<Timestamp>, scopes: &ScopeSet, limits: &TokenLimits) -> String {
     let end = expires.map(|end| format!("expires {end}"));
     let scopes = Some(scopes.to_string()).filter(|scopes| !scopes.is_empty()).map(|scopes| format!("scopes {scopes}"));
-    end.into_iter().chain(scopes).collect::<Vec<_>>().join(" ")
+    let terms = end.into_iter().chain(scopes).collect::<Vec<_>>().join(" ");
+    let networks = limits.networks.as_ref().map(|networks| format!("only from {networks}"));
+    let days = limits.unused_days.map(|days| format!("ends after {days} days without a use"));
+    let rate = limits.rate.map(|rate| format!("rate {rate}"));
+    let limits = limits.read_only.then(|| "read-only".to_owned()).into_iter().chain(networks).chain(days).chain(rate);
+    Some(terms).filter(|terms| !terms.is_empty()).into_iter().chain(limits).collect::<Vec<_>>().join("; ")
 }
 
 /// The changed terms of a token; empty: none. Of a note, only the beginning is repeated: it can be long.
@@ -84,10 +92,30 @@ pub(super) fn terms(former: &TokenDetails, now: &NewTerms<'_>) -> String {
         let set = |scopes: &ScopeSet| or_none(&scopes.to_string());
         parts.push(format!("scopes: {} → {}", set(&former.record.scopes), set(now.scopes)));
     }
+    let before = TokenLimits::of(&former.record.restrictions);
+    if now.limits.read_only != before.read_only {
+        let word = |read_only: bool| if read_only { "yes" } else { "no" };
+        parts.push(format!("read-only: {} → {}", word(before.read_only), word(now.limits.read_only)));
+    }
+    if now.limits.networks != before.networks {
+        let text = |limits: &TokenLimits| limits.networks.as_ref().map_or("any".to_owned(), ToString::to_string);
+        parts.push(format!("networks: {} → {}", text(&before), text(&now.limits)));
+    }
+    if now.limits.unused_days != before.unused_days {
+        let text = |limits: &TokenLimits| limits.unused_days.map_or("none".to_owned(), |days| days.to_string());
+        parts.push(format!("days without a use: {} → {}", text(&before), text(&now.limits)));
+    }
+    if now.limits.rate != before.rate {
+        parts.push(format!("rate: {} → {}", rate(before.rate), rate(now.limits.rate)));
+    }
     if *now.note != former.note {
         parts.push(format!("note: {} → {}", beginning(&former.note), beginning(now.note)));
     }
     parts.join("; ")
+}
+
+fn rate(rate: Option<OwnRate>) -> String {
+    rate.map_or("none".to_owned(), |rate| rate.to_string())
 }
 
 /// How many tokens ended together, and how many of them were live.

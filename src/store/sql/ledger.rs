@@ -9,44 +9,49 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::checks::{check_order, check_terms};
+use super::issue::{Draft, login_of};
 use super::rows::TokenRow;
-use super::schema::check_value;
-use super::{Change, Database, SqlStore, Statement, detail, row};
+use super::{Change, Database, SqlStore, Statement, detail};
 use crate::clock::Timestamp;
+use crate::config::settings::PerLogin;
 use crate::store::error::broken;
 use crate::store::{
     Act, Batch, Issued, LedgerError, NamedToken, OnConflict, Page, Revocation, StoreError, Terms, TokenDetails,
-    TokenFilter, TokenKind, TokenLedger, TokenRef,
+    TokenFilter, TokenKind, TokenLedger, TokenLimits, TokenRef,
 };
-use crate::token::{ScopeSet, SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
+use crate::token::{ScopeSet, SubjectId, TokenId, TokenKey};
 
-row! {
-    /// A login token that is not revoked.
-    pub(super) struct Login {
-        id: i64,
-        digest: Vec<u8>,
-        sealed: Option<Vec<u8>>,
-        expires: Option<i64>,
-        disabled: Option<i64>,
-    }
-}
-
-/// A token to insert.
-pub(super) struct Draft<'a> {
-    pub(super) key: TokenKey,
-    pub(super) kind: TokenKind,
-    pub(super) name: &'a str,
-    pub(super) scopes: &'a ScopeSet,
-    pub(super) expires: Option<Timestamp>,
-}
+/// Maximum number of tokens that one transaction gives an expiry.
+const SWEEP: i64 = 1_000;
 
 #[async_trait]
 impl<D: Database> TokenLedger for SqlStore<D> {
     async fn issue_login(&self, owner: SubjectId) -> Result<Issued, LedgerError> {
         self.within(async {
             let mut change = self.database.begin().await?;
-            let issued = self.log_in(&mut change, owner, self.clock.now()).await;
+            let issued = self.login_token(&mut change, owner, self.clock.now()).await;
             change.finish(issued).await
+        })
+        .await
+    }
+
+    async fn log_in(&self, owner: SubjectId, device: &str) -> Result<Issued, LedgerError> {
+        if self.tokens.per_login == PerLogin::Shared {
+            return self.issue_login(owner).await;
+        }
+        self.within(async {
+            let mut change = self.database.begin().await?;
+            let issued = self.device_token(&mut change, owner, device, self.clock.now()).await;
+            change.finish(issued).await
+        })
+        .await
+    }
+
+    async fn log_out_all(&self, owner: SubjectId) -> Result<usize, LedgerError> {
+        self.within(async {
+            let mut change = self.database.begin().await?;
+            let ended = self.end_logins(&mut change, owner, self.clock.now()).await;
+            change.finish(ended).await
         })
         .await
     }
@@ -130,7 +135,9 @@ impl<D: Database> TokenLedger for SqlStore<D> {
         let statement = Statement::new(
             "SELECT * FROM token_details \
              WHERE id > $1 AND ($2 IS NULL OR user_id = $2) \
-             AND (NOT $3 OR (revoked IS NULL AND (expires IS NULL OR expires > $4))) ORDER BY id LIMIT $5",
+             AND (NOT $3 OR (revoked IS NULL AND (expires IS NULL OR expires > $4) \
+                 AND (unused_days IS NULL OR coalesce(last_used, created) + unused_days * 86400000000 > $4))) \
+             ORDER BY id LIMIT $5",
         )
         .bind(page.after)
         .bind(filter.owner.map(|owner| owner.0))
@@ -164,19 +171,42 @@ impl<D: Database> TokenLedger for SqlStore<D> {
         })
         .await
     }
+
+    async fn expire_unused(&self) -> Result<u64, StoreError> {
+        let mut all = 0;
+        loop {
+            let ended: Result<u64, StoreError> = self
+                .within(async {
+                    let mut change = self.database.begin().await?;
+                    let ended = self.expire_some_unused(&mut change, self.clock.now(), SWEEP).await;
+                    change.finish(ended).await
+                })
+                .await;
+            let ended = ended?;
+            all += ended;
+            if ended < SWEEP.unsigned_abs() {
+                return Ok(all);
+            }
+        }
+    }
 }
 
 /// The operations within a transaction.
 impl<D: Database> SqlStore<D> {
-    async fn log_in(&self, change: &mut D::Change, owner: SubjectId, now: Timestamp) -> Result<Issued, LedgerError> {
+    async fn login_token(
+        &self,
+        change: &mut D::Change,
+        owner: SubjectId,
+        now: Timestamp,
+    ) -> Result<Issued, LedgerError> {
         match login_of(change, owner).await? {
             // The owner must not undo what an administrator did.
-            Some(login) if login.disabled.is_some() => Err(LedgerError::NoValidToken(owner)),
-            Some(login) if is_live(login.expires, now) && login.sealed.is_some() && self.tokens.recoverable => {
-                self.shown_again(login, owner)
+            Some(login) if login.token.disabled.is_some() => Err(LedgerError::NoValidToken(owner)),
+            Some(login) if login.token.record.is_live(now) && login.sealed.is_some() && self.tokens.recoverable => {
+                self.shown_again(login)
             }
-            Some(login) => self.supersede(change, login.id, owner, now).await,
-            None => self.new_login(change, owner, self.new_key(self.tokens.format), now).await,
+            Some(login) => self.supersede(change, &login, now).await,
+            None => self.first_login(change, owner, now).await,
         }
     }
 
@@ -187,9 +217,9 @@ impl<D: Database> SqlStore<D> {
         now: Timestamp,
     ) -> Result<Issued, LedgerError> {
         match login_of(change, owner).await? {
-            Some(login) if login.disabled.is_some() => Err(LedgerError::NoValidToken(owner)),
-            Some(login) => self.supersede(change, login.id, owner, now).await,
-            None => self.new_login(change, owner, self.new_key(self.tokens.format), now).await,
+            Some(login) if login.token.disabled.is_some() => Err(LedgerError::NoValidToken(owner)),
+            Some(login) => self.supersede(change, &login, now).await,
+            None => self.first_login(change, owner, now).await,
         }
     }
 
@@ -230,9 +260,10 @@ impl<D: Database> SqlStore<D> {
             return Err(LedgerError::TooMany { owner, most: self.tokens.max_per_user });
         }
         let expires = order.expires.or_else(|| self.default_end(now));
-        let draft = Draft { key, kind: TokenKind::Named, name: &order.name, scopes: &order.scopes, expires };
+        let NamedToken { name, scopes, limits, .. } = order;
+        let draft = Draft { key, kind: TokenKind::Named, name, scopes, expires, limits, device: false };
         let issued = self.write_down(change, owner, draft, now).await?;
-        self.note_token(change, act, issued.id, &detail::issued(issued.expires, &order.scopes)).await?;
+        self.note_token(change, act, issued.id, &detail::issued(issued.expires, scopes, limits)).await?;
         Ok(issued)
     }
 
@@ -248,96 +279,21 @@ impl<D: Database> SqlStore<D> {
             return known_key(same, TokenKind::Login, owner, key, now);
         }
         if let Some(login) = login_of(change, owner).await? {
-            if is_live(login.expires, now) && conflict == OnConflict::Refuse {
+            let record = &login.token.record;
+            if record.is_live(now) && conflict == OnConflict::Refuse {
                 return Err(LedgerError::LoginExists(owner));
             }
-            self.revoke_one(change, login.id, now).await?;
+            self.revoke_one(change, record.id.0, now).await?;
         }
-        let scopes = ScopeSet::default();
+        let (scopes, limits) = (ScopeSet::default(), TokenLimits::default());
         let expires = self.default_end(now);
-        let draft = Draft { key, kind: TokenKind::Login, name: "", scopes: &scopes, expires };
+        let draft =
+            Draft { key, kind: TokenKind::Login, name: "", scopes: &scopes, expires, limits: &limits, device: false };
         let issued = self.write_down(change, owner, draft, now).await?;
-        self.note_token(change, Act::TokenImported, issued.id, &detail::issued(issued.expires, &scopes)).await?;
+        self.note_token(change, Act::TokenImported, issued.id, &detail::issued(issued.expires, &scopes, &limits))
+            .await?;
         Ok(issued)
     }
-
-    /// Issues the first login token of a user.
-    pub(super) async fn new_login(
-        &self,
-        change: &mut D::Change,
-        owner: SubjectId,
-        key: TokenKey,
-        now: Timestamp,
-    ) -> Result<Issued, LedgerError> {
-        let scopes = ScopeSet::default();
-        let expires = self.default_end(now);
-        let draft = Draft { key, kind: TokenKind::Login, name: "", scopes: &scopes, expires };
-        let issued = self.write_down(change, owner, draft, now).await?;
-        self.note_token(change, Act::TokenIssued, issued.id, &detail::issued(issued.expires, &scopes)).await?;
-        Ok(issued)
-    }
-
-    async fn supersede(
-        &self,
-        change: &mut D::Change,
-        former: i64,
-        owner: SubjectId,
-        now: Timestamp,
-    ) -> Result<Issued, LedgerError> {
-        self.revoke_one(change, former, now).await?;
-        self.new_login(change, owner, self.new_key(self.tokens.format), now).await
-    }
-
-    fn shown_again(&self, login: Login, owner: SubjectId) -> Result<Issued, LedgerError> {
-        let id = TokenId(login.id);
-        let digest = TokenDigest::from_bytes(&login.digest).ok_or(LedgerError::Unsealable(id))?;
-        let sealed = login.sealed.unwrap_or_default();
-        let key = self.sealer.open(&sealed, digest, owner).map_err(|_| LedgerError::Unsealable(id))?;
-        Ok(Issued { id, key, expires: login.expires.map(Timestamp::from_micros), fresh: false })
-    }
-
-    pub(super) async fn write_down(
-        &self,
-        change: &mut D::Change,
-        owner: SubjectId,
-        draft: Draft<'_>,
-        now: Timestamp,
-    ) -> Result<Issued, LedgerError> {
-        check_owner(change, owner).await?;
-        let Draft { key, kind, name, scopes, expires } = draft;
-        let sealed = if kind == TokenKind::Login && self.tokens.recoverable {
-            // In this transaction: the key may be replaced at the same time.
-            let check = check_value(change).await?.unwrap_or_default();
-            Some(self.sealer.seal(&check, &key, owner).map_err(broken)?)
-        } else {
-            None
-        };
-        let statement = Statement::new(
-            "INSERT INTO tokens (digest, sealed, hint, user_id, kind, name, scopes, created, expires) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id",
-        )
-        .bind(key.digest().as_bytes().as_slice())
-        .bind(sealed)
-        .bind(key.hint().as_str())
-        .bind(owner.0)
-        .bind(kind.as_str())
-        .bind(name)
-        .bind(scopes.to_string())
-        .bind(now.as_micros())
-        .bind(expires.map(Timestamp::as_micros));
-        let id = written_id(change, statement).await?;
-        Ok(Issued { id: TokenId(id), key, expires, fresh: true })
-    }
-
-    pub(super) fn default_end(&self, now: Timestamp) -> Option<Timestamp> {
-        self.tokens.default_ttl.map(|ttl| now.after(ttl).min(Timestamp::END_OF_YEAR_9999))
-    }
-}
-
-pub(super) async fn login_of<C: Change>(change: &mut C, owner: SubjectId) -> Result<Option<Login>, StoreError> {
-    let statement = "SELECT id, digest, sealed, expires, disabled FROM tokens \
-                     WHERE user_id = $1 AND kind = 'login' AND revoked IS NULL";
-    change.row(Statement::new(statement).bind(owner.0)).await
 }
 
 fn details_of(token: TokenRef) -> Statement {
@@ -364,7 +320,7 @@ fn known_key(
     let record = same.record;
     if record.owner.id != owner {
         Err(LedgerError::KeyTaken)
-    } else if !counts(&record, now) {
+    } else if !record.is_live(now) {
         Err(LedgerError::KeySpent)
     } else if same.kind != kind {
         Err(LedgerError::KeyTaken)
@@ -375,7 +331,8 @@ fn known_key(
 
 pub(super) async fn count_live<C: Change>(change: &mut C, owner: SubjectId, now: Timestamp) -> Result<u64, StoreError> {
     let statement = "SELECT count(*) FROM tokens \
-                     WHERE user_id = $1 AND revoked IS NULL AND (expires IS NULL OR expires > $2)";
+                     WHERE user_id = $1 AND revoked IS NULL AND (expires IS NULL OR expires > $2) \
+                     AND (unused_days IS NULL OR coalesce(last_used, created) + unused_days * 86400000000 > $2)";
     let count: Option<(i64,)> = change.row(Statement::new(statement).bind(owner.0).bind(now.as_micros())).await?;
     count.map_or(Ok(0), |(count,)| u64::try_from(count)).map_err(broken)
 }
@@ -389,12 +346,4 @@ pub(super) async fn check_owner<C: Change>(change: &mut C, owner: SubjectId) -> 
 pub(super) async fn written_id<C: Change>(change: &mut C, statement: Statement) -> Result<i64, StoreError> {
     let row: Option<(i64,)> = change.row(statement).await?;
     row.map(|(id,)| id).ok_or_else(|| broken(sqlx::Error::RowNotFound))
-}
-
-pub(super) fn counts(record: &TokenRecord, now: Timestamp) -> bool {
-    record.revoked.is_none() && is_live(record.expires.map(Timestamp::as_micros), now)
-}
-
-fn is_live(expires: Option<i64>, now: Timestamp) -> bool {
-    expires.is_none_or(|end| end > now.as_micros())
 }

@@ -3,7 +3,7 @@
 //! [`Database`] is the interface to a kind of database, `statement` a statement with its arguments. `schema` migrates a
 //! database, `rows` reads rows, `read` also invalid ones, `search` writes the text that users are searched by. `find`, `ledger`, `accounts`, `sessions`, `directory` and
 //! `audit` implement the traits. `draft` builds the statement for a page of a list, `detail` the texts of the audit
-//! trail. `user_changes` and `token_changes` change existing users and tokens. `arrivals` imports users, `stale`
+//! trail. `issue` writes new tokens, `devices` those of logins on single devices; `user_changes` and `token_changes` change existing users and tokens. `arrivals` imports users, `stale`
 //! revokes what the other system has deleted, and `origins` records the address of that system. Triggers of the schema
 //! write the change log.
 
@@ -13,9 +13,11 @@ mod audit;
 mod checks;
 mod database;
 mod detail;
+mod devices;
 mod directory;
 mod draft;
 mod find;
+mod issue;
 mod key_rotation;
 mod ledger;
 mod origins;

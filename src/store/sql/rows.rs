@@ -7,7 +7,8 @@ use crate::clock::Timestamp;
 use crate::store::error::broken;
 use crate::store::{Batch, StoreError, TokenDetails, TokenKind, User};
 use crate::token::{
-    Account, AuthMethod, Restrictions, ScopeSet, SubjectId, TokenDigest, TokenHint, TokenId, TokenRecord,
+    Account, AuthMethod, InvalidRate, Networks, OwnRate, OwnRates, Restrictions, ScopeSet, SubjectId, TokenDigest,
+    TokenHint, TokenId, TokenRecord, UseBy,
 };
 
 row! {
@@ -26,6 +27,12 @@ row! {
         exposed: Option<i64>,
         note: String,
         disabled: Option<i64>,
+        read_only: bool,
+        networks: String,
+        unused_days: Option<i64>,
+        rate: String,
+        device: bool,
+        owner_rate: String,
         user_id: i64,
         owner_name: String,
         owner_email: String,
@@ -49,6 +56,7 @@ row! {
         created: i64,
         last_login: Option<i64>,
         must_change: bool,
+        rate: String,
         group_names: String,
     }
 }
@@ -95,6 +103,18 @@ impl TokenRow {
             groups: groups(&self.owner_groups).ok_or_else(|| impossible("owner"))?,
             active: self.owner_active,
         };
+        let last = Timestamp::from_micros(self.last_used.unwrap_or(self.created));
+        let days = self.unused_days.map(u32::try_from).transpose().map_err(|_| impossible("number of days"))?;
+        let restrictions = Restrictions {
+            disabled: self.disabled.is_some(),
+            read_only: self.read_only,
+            networks: Networks::parse(&self.networks).map_err(|_| impossible("list of networks"))?,
+            use_by: days.map(|days| UseBy { days, last }),
+            rates: OwnRates {
+                token: rate(&self.rate).map_err(|_| impossible("rate"))?,
+                user: rate(&self.owner_rate).map_err(|_| impossible("rate of its user"))?,
+            },
+        };
         let record = TokenRecord {
             id: TokenId(self.id),
             method: AuthMethod::Token,
@@ -104,7 +124,7 @@ impl TokenRow {
             created: Timestamp::from_micros(self.created),
             expires: time(self.expires),
             revoked: time(self.revoked),
-            restrictions: Restrictions { disabled: self.disabled.is_some(), ..Restrictions::default() },
+            restrictions,
         };
         let kind = match self.kind.as_str() {
             "login" => TokenKind::Login,
@@ -120,6 +140,7 @@ impl TokenRow {
             exposed: time(self.exposed),
             note: self.note,
             disabled: time(self.disabled),
+            device: self.device,
         })
     }
 }
@@ -144,14 +165,15 @@ impl UserRow {
     }
 
     pub(super) fn into_user(self) -> Result<User, StoreError> {
-        let impossible = || broken(ImpossibleRow { what: "user", id: self.id, column: "list of groups" });
+        let impossible = |column| broken(ImpossibleRow { what: "user", id: self.id, column });
         let account = Account {
             id: SubjectId(self.id),
             name: self.name,
             email: self.email,
-            groups: groups(&self.group_names).ok_or_else(impossible)?,
+            groups: groups(&self.group_names).ok_or_else(|| impossible("list of groups"))?,
             active: self.active,
         };
+        let rate = rate(&self.rate).map_err(|_| impossible("rate"))?;
         Ok(User {
             account,
             first_name: self.first_name,
@@ -162,6 +184,7 @@ impl UserRow {
             must_change_password: self.must_change,
             created: Timestamp::from_micros(self.created),
             last_login: time(self.last_login),
+            rate,
         })
     }
 }
@@ -189,6 +212,11 @@ pub(super) fn groups(json: &str) -> Option<Vec<String>> {
     let mut groups: Vec<String> = serde_json::from_str(json).ok()?;
     groups.sort();
     Some(groups)
+}
+
+/// The rate in a column; an empty text is none.
+pub(super) fn rate(text: &str) -> Result<Option<OwnRate>, InvalidRate> {
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some) }
 }
 
 fn time(micros: Option<i64>) -> Option<Timestamp> {

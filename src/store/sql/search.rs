@@ -30,7 +30,7 @@ pub(super) async fn write<C: Change>(
     user: SubjectId,
     names: &PersonalDetails,
 ) -> Result<(), StoreError> {
-    let PersonalDetails { name, email, first_name, last_name } = names;
+    let PersonalDetails { name, email, first_name, last_name, .. } = names;
     let text = [name, email, &format!("{first_name} {last_name}")].map(|text| folded(text)).join("\n");
     let statement = Statement::new("UPDATE users SET search = $1 WHERE id = $2").bind(text).bind(user.0);
     change.execute(statement).await.map(|_| ())
@@ -75,7 +75,12 @@ async fn write_batch<C: Change>(change: &mut C, after: i64) -> Result<Option<i64
     let (rows, unreadable) = parted(rows);
     let last = rows.iter().map(|row| row.id).chain(unreadable.iter().filter_map(|row| row.id)).max();
     for NamesRow { id, name, email, first_name, last_name } in rows {
-        write(change, SubjectId(id), &PersonalDetails { name, email, first_name, last_name }).await?;
+        write(
+            change,
+            SubjectId(id),
+            &PersonalDetails { name, email, first_name, last_name, ..PersonalDetails::default() },
+        )
+        .await?;
     }
     Ok(last)
 }

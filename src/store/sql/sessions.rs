@@ -9,14 +9,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::ledger::written_id;
-use super::rows::groups;
+use super::rows::{groups, rate};
 use super::{Change, Database, SqlStore, Statement, row};
 use crate::clock::Timestamp;
 use crate::store::error::broken;
 use crate::store::session::SessionStore;
 use crate::store::{AccountError, Act, Password, StoreError};
 use crate::token::{
-    Account, AuthMethod, Restrictions, ScopeSet, SubjectId, TokenDigest, TokenFormat, TokenId, TokenKey, TokenRecord,
+    Account, AuthMethod, OwnRates, Restrictions, ScopeSet, SubjectId, TokenDigest, TokenFormat, TokenId, TokenKey,
+    TokenRecord,
 };
 
 /// Maximum number of sessions of one user; a further one ends the oldest.
@@ -32,6 +33,7 @@ row! {
         name: String,
         email: String,
         active: bool,
+        rate: String,
         group_names: String,
     }
 }
@@ -66,7 +68,7 @@ impl<D: Database> SqlStore<D> {
     pub(super) async fn find_session(&self, digest: TokenDigest) -> Result<Option<TokenRecord>, StoreError> {
         let statement = Statement::new(
             "SELECT sessions.id, sessions.digest, sessions.created, sessions.expires, sessions.user_id, \
-                    owner.name, owner.email, owner.active, owner.group_names \
+                    owner.name, owner.email, owner.active, owner.rate, owner.group_names \
              FROM sessions JOIN user_details AS owner ON owner.id = sessions.user_id WHERE sessions.digest = $1",
         );
         let row: Option<SessionRow> = self.row(statement.bind(digest.as_bytes().as_slice())).await?;
@@ -117,6 +119,8 @@ impl SessionRow {
     fn into_record(self, wanted: TokenDigest) -> Result<TokenRecord, StoreError> {
         let impossible = || broken(ImpossibleSession(self.id));
         let digest = TokenDigest::from_bytes(&self.digest).filter(|digest| *digest == wanted).ok_or_else(impossible)?;
+        let rates = OwnRates { user: rate(&self.rate).map_err(|_| impossible())?, token: None };
+        let restrictions = Restrictions { rates, ..Restrictions::default() };
         Ok(TokenRecord {
             id: TokenId(self.id),
             method: AuthMethod::Session,
@@ -132,7 +136,7 @@ impl SessionRow {
             created: Timestamp::from_micros(self.created),
             expires: Some(Timestamp::from_micros(self.expires)),
             revoked: None,
-            restrictions: Restrictions::default(),
+            restrictions,
         })
     }
 }

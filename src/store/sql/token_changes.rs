@@ -4,10 +4,12 @@
 
 use std::time::Duration;
 
-use super::ledger::{Draft, check_owner, count_live, counts, find};
+use super::checks::check_limits;
+use super::issue::Draft;
+use super::ledger::{check_owner, count_live, find};
 use super::{Change, Database, SqlStore, Statement, detail};
 use crate::clock::Timestamp;
-use crate::store::{Act, End, Issued, LedgerError, Revocation, StoreError, Terms, TokenKind, TokenRef};
+use crate::store::{Act, End, Issued, LedgerError, Revocation, StoreError, Terms, TokenKind, TokenLimits, TokenRef};
 use crate::token::{ScopeSet, SubjectId, TokenDigest, TokenId};
 
 /// The name of a login token whose key works on beside a new one.
@@ -19,6 +21,7 @@ pub(super) struct NewTerms<'a> {
     pub(super) note: &'a String,
     pub(super) scopes: &'a ScopeSet,
     pub(super) expires: Option<Timestamp>,
+    pub(super) limits: TokenLimits,
 }
 
 impl<D: Database> SqlStore<D> {
@@ -30,7 +33,7 @@ impl<D: Database> SqlStore<D> {
     ) -> Result<Revocation, LedgerError> {
         let record = find(change, token).await?.ok_or(LedgerError::UnknownToken)?.record;
         self.revoke_one(change, record.id.0, now).await?;
-        Ok(Revocation { id: record.id, was_live: counts(&record, now) })
+        Ok(Revocation { id: record.id, was_live: record.is_live(now) })
     }
 
     /// Revokes a token unless it is revoked, and deletes its encrypted key.
@@ -87,16 +90,25 @@ impl<D: Database> SqlStore<D> {
                 Some(End::Never) => None,
                 Some(End::At(end)) => Some(end),
             },
+            limits: terms.limits.apply(&TokenLimits::of(&former.record.restrictions)),
         };
+        check_limits(&now.limits)?;
         let told = detail::terms(&former, &now);
         if !told.is_empty() {
-            let statement =
-                Statement::new("UPDATE tokens SET expires = $1, scopes = $2, name = $3, note = $4 WHERE id = $5")
-                    .bind(now.expires.map(Timestamp::as_micros))
-                    .bind(now.scopes.to_string())
-                    .bind(now.name.as_str())
-                    .bind(now.note.as_str())
-                    .bind(token.0);
+            let statement = Statement::new(
+                "UPDATE tokens SET expires = $1, scopes = $2, name = $3, note = $4, read_only = $5, networks = $6, \
+                 unused_days = $7, rate = $8 WHERE id = $9",
+            );
+            let statement = statement
+                .bind(now.expires.map(Timestamp::as_micros))
+                .bind(now.scopes.to_string())
+                .bind(now.name.as_str())
+                .bind(now.note.as_str())
+                .bind(now.limits.read_only)
+                .bind(now.limits.networks.as_ref().map(ToString::to_string).unwrap_or_default())
+                .bind(now.limits.unused_days.map(i64::from))
+                .bind(now.limits.rate.as_ref().map(ToString::to_string).unwrap_or_default())
+                .bind(token.0);
             change.execute(statement).await?;
             self.note_token(change, Act::TokenTermsSet, token, &told).await?;
         }
@@ -121,7 +133,7 @@ impl<D: Database> SqlStore<D> {
     ) -> Result<Issued, LedgerError> {
         let former = find(change, TokenRef::Id(token)).await?.ok_or(LedgerError::UnknownToken)?;
         let (record, kind) = (&former.record, former.kind);
-        if !counts(record, now) || record.restrictions.disabled {
+        if !record.is_live(now) || record.restrictions.disabled {
             return Err(LedgerError::NotLive(token));
         }
         let end = record.expires.into_iter().chain([now.after(overlap)]).min();
@@ -143,7 +155,16 @@ impl<D: Database> SqlStore<D> {
             (TokenKind::Named, lifetime) => lifetime.map(|span| now.after(span).min(Timestamp::END_OF_YEAR_9999)),
         };
         let key = self.new_key(self.tokens.format);
-        let draft = Draft { key, kind, name: &former.name, scopes: &record.scopes, expires };
+        let limits = TokenLimits::of(&record.restrictions);
+        let draft = Draft {
+            key,
+            kind,
+            name: &former.name,
+            scopes: &record.scopes,
+            expires,
+            limits: &limits,
+            device: former.device,
+        };
         let issued = self.write_down(change, record.owner.id, draft, now).await?;
         let note = Statement::new("UPDATE tokens SET note = $1 WHERE id = $2");
         change.execute(note.bind(former.note.as_str()).bind(issued.id.0)).await?;
@@ -152,9 +173,31 @@ impl<D: Database> SqlStore<D> {
             None => format!("new token {}; the old key was revoked", issued.id),
         };
         self.note_token(change, Act::TokenRotated, token, &told).await?;
-        let terms = detail::issued(issued.expires, &record.scopes);
+        let terms = detail::issued(issued.expires, &record.scopes, &limits);
         self.note_token(change, Act::TokenIssued, issued.id, &terms).await?;
         Ok(issued)
+    }
+
+    /// Gives an expiry to some of the tokens that ended because they were not used; returns their number.
+    pub(super) async fn expire_some_unused(
+        &self,
+        change: &mut D::Change,
+        now: Timestamp,
+        most: i64,
+    ) -> Result<u64, StoreError> {
+        let statement = Statement::new(
+            "UPDATE tokens SET expires = coalesce(last_used, created) + unused_days * 86400000000 WHERE id IN (\
+                 SELECT id FROM tokens WHERE unused_days IS NOT NULL AND revoked IS NULL \
+                 AND (expires IS NULL OR expires > $1) \
+                 AND coalesce(last_used, created) + unused_days * 86400000000 <= $1 ORDER BY id LIMIT $2\
+             ) RETURNING id, unused_days",
+        );
+        let ended: Vec<(i64, i64)> = change.rows(statement.bind(now.as_micros()).bind(most)).await?;
+        for (id, days) in &ended {
+            let told = format!("expired, because it was not used for {days} days");
+            self.note_token(change, Act::TokenTermsSet, TokenId(*id), &told).await?;
+        }
+        Ok(u64::try_from(ended.len()).unwrap_or(u64::MAX))
     }
 
     /// Records that a token was sent unencrypted for the first time.

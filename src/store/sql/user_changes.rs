@@ -131,17 +131,20 @@ impl<D: Database> SqlStore<D> {
         if told.is_empty() {
             return Ok(false);
         }
-        let PersonalDetails { name, email, first_name, last_name } = &details;
+        let PersonalDetails { name, email, first_name, last_name, rate } = &details;
         if id_of(change, name).await?.is_some_and(|holder| holder != user) {
             return Err(AccountError::NameTaken(name.clone()));
         }
-        let statement =
-            Statement::new("UPDATE users SET name = $1, email = $2, first_name = $3, last_name = $4 WHERE id = $5")
-                .bind(name.as_str())
-                .bind(email.as_str())
-                .bind(first_name.as_str())
-                .bind(last_name.as_str())
-                .bind(user.0);
+        let statement = Statement::new(
+            "UPDATE users SET name = $1, email = $2, first_name = $3, last_name = $4, rate = $5 WHERE id = $6",
+        );
+        let statement = statement
+            .bind(name.as_str())
+            .bind(email.as_str())
+            .bind(first_name.as_str())
+            .bind(last_name.as_str())
+            .bind(rate.as_ref().map(ToString::to_string).unwrap_or_default())
+            .bind(user.0);
         self.write(change, user, statement, (Act::UserEdited, &told)).await?;
         search::write(change, user, &details).await?;
         Ok(true)

@@ -30,6 +30,7 @@ static MIGRATIONS: LazyLock<Migrator> = migrations! { "sqlite":
     5 "audit by name" "0005_audit_by_name"
     6 "imported" "0006_imported"
     7 "for people" "0007_for_people"
+    8 "limits of tokens" "0008_limits_of_tokens"
 };
 
 /// SQLite's result code for "another connection has the lock".

@@ -2,8 +2,10 @@
 
 mod audit;
 mod look_up;
+mod rate;
 mod texts;
 mod token;
+mod token_query;
 mod traffic;
 mod user;
 mod word;
@@ -19,7 +21,8 @@ use crate::store::{self, PagePosition};
 
 pub(super) use audit::{AuditList, AuditParameters, ExportParameters};
 pub(super) use look_up::{Found, Pasted};
-pub(super) use token::{Issued, NewToken, Revoked, Rotation, Terms, Token, TokenList, TokenParameters, TokensOfUser};
+pub(super) use token::{Issued, NewToken, Revoked, Rotation, Terms, Token, TokenList};
+pub(super) use token_query::{TokenParameters, TokensOfUser};
 pub(super) use traffic::TrafficParameters;
 pub(super) use user::{
     Active, CreatedUser, Details, GroupList, Groups, NewPassword, NewUser, Rights, User, UserList, UserParameters,

@@ -1,6 +1,6 @@
 //! Text constraints for the document. The store enforces them.
 
-use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, SchemaType, Type};
 
 /// Names: no control characters, not only white space.
 const LABEL: &str = concat!(
@@ -48,6 +48,13 @@ pub(super) fn note() -> ObjectBuilder {
 pub(super) fn scopes() -> ArrayBuilder {
     let described = "The permissions of the token. At most 1024 characters together, separated by spaces.";
     ArrayBuilder::new().items(text().pattern(Some(SCOPE))).description(Some(described))
+}
+
+pub(super) fn networks() -> ArrayBuilder {
+    let described = "Networks such as `10.0.0.0/8` or `2001:db8::/32`; `null`: all. At most 1024 characters together, \
+                     separated by commas.";
+    let types = SchemaType::from_iter([Type::Array, Type::Null]);
+    ArrayBuilder::new().schema_type(types).items(text()).min_items(Some(1)).description(Some(described))
 }
 
 fn label(longest: usize) -> ObjectBuilder {

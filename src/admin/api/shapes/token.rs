@@ -2,20 +2,17 @@
 
 use std::time::Duration;
 
-use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
+use super::rate::RateText;
 use super::word::word;
-use super::{Time, Unreadable, bounded, page_token, part, present, some, texts};
+use super::{Time, Unreadable, page_token, present, some, texts};
 use crate::admin::api::problem::Problem;
-use crate::admin::operations::{ENDING_WITHIN, TokenState, UNUSED_AFTER};
+use crate::admin::operations::TokenState;
 use crate::clock::Timestamp;
-use crate::store::{self, End, Listing, NamedToken, Revocation, TokenDetails, TokenKind, TokenQuery, TokenView};
-use crate::token::{Scope, ScopeSet, SubjectId, TokenHint, TokenKey};
-
-/// Maximum length of an owner search: a username.
-const MAX_OWNER: usize = 150;
+use crate::store::{self, End, LimitChanges, Listing, NamedToken, Revocation, TokenDetails, TokenKind, TokenLimits};
+use crate::token::{Network, Networks, Scope, ScopeSet, TokenKey};
 
 word! {
     /// State of a token.
@@ -50,6 +47,16 @@ pub(in crate::admin::api) struct Token {
     disabled: Option<Time>,
     /// Note of the administrators; may be empty.
     note: String,
+    /// Whether a login issued it for one device (`tokens.per_login = "device"`).
+    device: bool,
+    /// Whether only GET, HEAD and OPTIONS requests can use it.
+    read_only: bool,
+    /// Networks that it can be used from; `null`: all.
+    networks: Option<Vec<String>>,
+    /// It expires when it is not used for this number of days; `null`: it does not.
+    unused_days: Option<u32>,
+    /// How often it can be used; `null`: only the rates of routes apply.
+    rate: Option<RateText>,
 }
 
 /// Owner of a token.
@@ -63,7 +70,7 @@ struct Owner {
 /// Kind of a token.
 #[derive(Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum Kind {
+pub(super) enum Kind {
     /// The token that a login returns.
     Login,
     /// A token made for a purpose; its key is shown once. A user may have many.
@@ -98,75 +105,6 @@ pub(in crate::admin::api) struct Issued {
     pub fresh: bool,
 }
 
-/// Filter of the list of tokens.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(in crate::admin::api) struct TokenParameters {
-    /// Part of the owner's username, e-mail address or real name, case-insensitive.
-    #[param(nullable = false, max_length = 150)]
-    owner_name: Option<String>,
-    /// Only tokens with exactly this name.
-    #[param(nullable = false, max_length = 100)]
-    name: Option<String>,
-    /// Prefix of the key, at most as long as its hint.
-    #[param(nullable = false, max_length = 11)]
-    hint: Option<String>,
-    /// Only tokens of this kind.
-    #[param(nullable = false, inline)]
-    kind: Option<Kind>,
-    /// Which tokens, in which order; default: all.
-    #[param(nullable = false, inline)]
-    view: Option<View>,
-    /// Page size; default: 50.
-    #[param(nullable = false, minimum = 1, maximum = 200)]
-    limit: Option<u32>,
-    /// The `next_page_token` or `previous_page_token` of another page with the same filters.
-    #[param(nullable = false)]
-    page_token: Option<String>,
-}
-
-/// Filter of a user's tokens.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(in crate::admin::api) struct TokensOfUser {
-    /// Only tokens of this kind.
-    #[param(nullable = false, inline)]
-    kind: Option<Kind>,
-    /// Which tokens, in which order; default: all.
-    #[param(nullable = false, inline)]
-    view: Option<View>,
-    /// Page size; default: 50.
-    #[param(nullable = false, minimum = 1, maximum = 200)]
-    limit: Option<u32>,
-    /// The `next_page_token` or `previous_page_token` of another page with the same filters.
-    #[param(nullable = false)]
-    page_token: Option<String>,
-}
-
-/// A view of the tokens.
-#[derive(Clone, Copy, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-enum View {
-    /// All, newest first.
-    All,
-    /// Neither revoked nor expired, newest first.
-    Live,
-    /// Live and not used for 90 days; the longest unused first.
-    Unused,
-    /// Live and expiring within 30 days; the earliest expiry first.
-    EndingSoon,
-    /// Expired and not revoked, the latest first.
-    Expired,
-    /// Revoked, the latest first.
-    Revoked,
-    /// Sent unencrypted at least once, the latest first.
-    Exposed,
-    /// Disabled, the latest first.
-    Disabled,
-}
-
 /// A named token to issue.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -179,6 +117,20 @@ pub(in crate::admin::api) struct NewToken {
     /// When it expires: in the future, at the latest in the year 9999; default: `tokens.default_ttl`.
     #[serde(default)]
     expires: Option<Time>,
+    /// Whether only GET, HEAD and OPTIONS requests can use it.
+    #[serde(default)]
+    read_only: bool,
+    /// Networks that it can be used from, such as `10.0.0.0/8`; `null`: all.
+    #[serde(default)]
+    #[schema(schema_with = texts::networks)]
+    networks: Option<NetworkList>,
+    /// It expires when it is not used for this number of days; `null`: it does not.
+    #[serde(default, deserialize_with = "days")]
+    #[schema(minimum = 1, maximum = 3_650)]
+    unused_days: Option<u32>,
+    /// How often it can be used; `null`: only the rates of routes apply.
+    #[serde(default)]
+    rate: Option<RateText>,
 }
 
 /// Changes of a token; absent fields stay as they are.
@@ -204,6 +156,22 @@ pub(in crate::admin::api) struct Terms {
     #[serde(default, deserialize_with = "some")]
     #[schema(value_type = bool, nullable = false)]
     disabled: Option<bool>,
+    /// Whether only GET, HEAD and OPTIONS requests can use it.
+    #[serde(default, deserialize_with = "some")]
+    #[schema(value_type = bool, nullable = false)]
+    read_only: Option<bool>,
+    /// Networks that it can be used from, such as `10.0.0.0/8`; `null`: all.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(schema_with = texts::networks)]
+    networks: Option<Option<NetworkList>>,
+    /// It expires when it is not used for this number of days; `null`: it does not.
+    #[serde(default, deserialize_with = "changed_days")]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 3_650)]
+    unused_days: Option<Option<u32>>,
+    /// How often it can be used; `null`: only the rates of routes apply.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<RateText>)]
+    rate: Option<Option<RateText>>,
 }
 
 /// How a token is replaced.
@@ -222,9 +190,21 @@ const fn a_day() -> u32 {
 
 /// A whole number. In JSON Schema, `998.0` is one too.
 fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
-    let number = f64::deserialize(deserializer)?;
+    whole_of(f64::deserialize(deserializer)?)
+}
+
+/// A whole number or `null`.
+fn days<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    Option::<f64>::deserialize(deserializer)?.map(whole_of).transpose()
+}
+
+fn changed_days<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<u32>>, D::Error> {
+    days(deserializer).map(Some)
+}
+
+fn whole_of<E: serde::de::Error>(number: f64) -> Result<u32, E> {
     let text = (number.fract() == 0.0).then(|| format!("{number:.0}"));
-    text.and_then(|text| text.parse().ok()).ok_or_else(|| D::Error::custom("must be a whole number"))
+    text.and_then(|text| text.parse().ok()).ok_or_else(|| E::custom("must be a whole number"))
 }
 
 impl Rotation {
@@ -241,6 +221,11 @@ impl Rotation {
 #[serde(try_from = "String")]
 struct ScopeWord(Scope);
 
+/// Networks; an empty list is an error, since it could mean all or none.
+#[derive(Deserialize)]
+#[serde(try_from = "Vec<String>")]
+struct NetworkList(Networks);
+
 /// Number of tokens that stopped working.
 #[derive(Serialize, ToSchema)]
 pub(in crate::admin::api) struct Revoked {
@@ -252,6 +237,7 @@ impl Token {
     pub(in crate::admin::api) fn of(token: TokenDetails, now: Timestamp) -> Token {
         let state = State(TokenState::of(&token, now));
         let record = token.record;
+        let limits = TokenLimits::of(&record.restrictions);
         Token {
             id: record.id.0,
             owner: Owner { id: record.owner.id.0, name: record.owner.name },
@@ -267,6 +253,11 @@ impl Token {
             exposed: token.exposed.map(Time),
             disabled: token.disabled.map(Time),
             note: token.note,
+            device: token.device,
+            read_only: limits.read_only,
+            networks: limits.networks.map(|networks| networks.iter().map(Network::to_string).collect()),
+            unused_days: limits.unused_days,
+            rate: limits.rate.map(RateText),
         }
     }
 }
@@ -307,54 +298,25 @@ impl From<Kind> for TokenKind {
     }
 }
 
-impl View {
-    fn at(self, now: Timestamp) -> TokenView {
-        match self {
-            View::All => TokenView::All,
-            View::Live => TokenView::Live,
-            View::Unused => TokenView::UnusedSince(now.before(UNUSED_AFTER)),
-            View::EndingSoon => TokenView::EndingBefore(now.after(ENDING_WITHIN)),
-            View::Expired => TokenView::Expired,
-            View::Revoked => TokenView::Revoked,
-            View::Exposed => TokenView::Exposed,
-            View::Disabled => TokenView::Disabled,
-        }
-    }
-}
-
-impl TokenParameters {
-    pub(in crate::admin::api) fn query(self, now: Timestamp) -> Result<TokenQuery, Problem> {
-        let owner_name = bounded("owner_name", self.owner_name, MAX_OWNER)?.unwrap_or_default();
-        let hint = bounded("hint", self.hint, TokenHint::MAX_LENGTH)?.unwrap_or_default();
-        let hint = TokenHint::sought(&hint).as_str().to_owned();
-        let (limit, position) = part(self.limit, self.page_token.as_deref())?;
-        let view = self.view.map_or(TokenView::All, |view| view.at(now));
-        let kind = self.kind.map(TokenKind::from);
-        let name = bounded("name", self.name, 100)?;
-        Ok(TokenQuery { owner_name, name, hint, view, kind, position, limit, ..TokenQuery::default() })
-    }
-}
-
-impl TokensOfUser {
-    pub(in crate::admin::api) fn query(self, owner: SubjectId, now: Timestamp) -> Result<TokenQuery, Problem> {
-        let TokensOfUser { kind, view, limit, page_token } = self;
-        let all = TokenParameters { owner_name: None, name: None, hint: None, kind, view, limit, page_token };
-        Ok(TokenQuery { owner: Some(owner), ..all.query(now)? })
-    }
-}
-
 impl From<NewToken> for NamedToken {
     fn from(token: NewToken) -> NamedToken {
         let expires = token.expires.map(|Time(at)| at);
-        NamedToken { name: token.name, expires, scopes: set(token.scopes) }
+        let NewToken { name, scopes, read_only, networks, unused_days, rate, .. } = token;
+        let networks = networks.map(|NetworkList(networks)| networks);
+        let rate = rate.map(|RateText(rate)| rate);
+        let limits = TokenLimits { read_only, networks, unused_days, rate };
+        NamedToken { name, expires, scopes: set(scopes), limits }
     }
 }
 
 impl From<Terms> for store::Terms {
     fn from(terms: Terms) -> store::Terms {
         let end = terms.expires.map(|expires| expires.map_or(End::Never, |Time(at)| End::At(at)));
-        let Terms { scopes, name, note, disabled, .. } = terms;
-        store::Terms { end, scopes: scopes.map(set), name, note, disabled }
+        let Terms { scopes, name, note, disabled, read_only, networks, unused_days, rate, .. } = terms;
+        let networks = networks.map(|networks| networks.map(|NetworkList(networks)| networks));
+        let rate = rate.map(|rate| rate.map(|RateText(rate)| rate));
+        let limits = LimitChanges { read_only, networks, unused_days, rate };
+        store::Terms { end, scopes: scopes.map(set), name, note, disabled, limits }
     }
 }
 
@@ -369,6 +331,18 @@ impl TryFrom<String> for ScopeWord {
 
     fn try_from(text: String) -> Result<ScopeWord, Self::Error> {
         Scope::parse(&text).map(ScopeWord)
+    }
+}
+
+impl TryFrom<Vec<String>> for NetworkList {
+    type Error = String;
+
+    fn try_from(texts: Vec<String>) -> Result<NetworkList, String> {
+        if texts.is_empty() {
+            return Err("name a network, or write null for any".to_owned());
+        }
+        let read = |text: &String| Network::parse(text).map_err(|error| error.to_string());
+        texts.iter().map(read).collect::<Result<Vec<_>, _>>().map(|networks| NetworkList(Networks::of(networks)))
     }
 }
 

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::rate::RateText;
 use super::token::Issued;
-use super::{Time, Unreadable, bounded, page_token, part, some, texts};
+use super::{Time, Unreadable, bounded, page_token, part, present, some, texts};
 use crate::admin::api::problem::Problem;
 use crate::store::{self, DetailsChange, Listing, Password, UserOrder, UserQuery};
 
@@ -46,6 +47,8 @@ pub(in crate::admin::api) struct User {
     /// When the user last signed in with a browser, to the account pages or to the admin application; `null`: never.
     /// Logins at `POST /gettoken/` and confirmations of the password are not included.
     last_login: Option<Time>,
+    /// How often the user can send requests; `null`: only the rates of routes and tokens apply.
+    rate: Option<RateText>,
 }
 
 /// A page of the list of users.
@@ -167,6 +170,10 @@ pub(in crate::admin::api) struct Details {
     #[serde(default, deserialize_with = "some")]
     #[schema(schema_with = texts::personal_name)]
     last_name: Option<String>,
+    /// How often the user can send requests; `null`: only the rates of routes and tokens apply.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<RateText>)]
+    rate: Option<Option<RateText>>,
 }
 
 /// Whether the user is active: tokens and password work.
@@ -229,6 +236,7 @@ impl From<store::User> for User {
             must_change_password: user.must_change_password,
             created: Time(user.created),
             last_login: user.last_login.map(Time),
+            rate: user.rate.map(RateText),
         }
     }
 }
@@ -291,8 +299,9 @@ impl From<NewUser> for store::NewUser {
 
 impl From<Details> for DetailsChange {
     fn from(details: Details) -> DetailsChange {
-        let Details { name, email, first_name, last_name } = details;
-        DetailsChange { name, email, first_name, last_name }
+        let Details { name, email, first_name, last_name, rate } = details;
+        let rate = rate.map(|rate| rate.map(|RateText(rate)| rate));
+        DetailsChange { name, email, first_name, last_name, rate }
     }
 }
 

@@ -1,0 +1,132 @@
+//! Limits of single tokens: read-only, networks, days without a use.
+
+use std::time::Duration;
+
+use tokengate::config::settings::{ForwardedFamily, Settings};
+use tokengate::store::{LimitChanges, NamedToken, Terms, TokenLimits};
+use tokengate::token::{Networks, TokenId};
+
+use super::DENIED;
+use super::proxies::trust;
+use crate::support::client::BOTH;
+use crate::support::{Ask, Gateway, Origin, PATIENCE, Site, eventually};
+use crate::upgrade::{echo, echoes, streaming, tunnel};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+async fn issue(gateway: &Gateway, limits: TokenLimits) -> (TokenId, String) {
+    let order = NamedToken { name: "test".to_owned(), limits, ..NamedToken::default() };
+    let issued = gateway.store.ledger.issue_named(gateway.user("alice").await, &order).await.unwrap();
+    (issued.id, issued.key.expose().to_owned())
+}
+
+fn from(networks: &str) -> TokenLimits {
+    TokenLimits { networks: Networks::parse(networks).unwrap(), ..TokenLimits::default() }
+}
+
+#[tokio::test]
+async fn a_token_is_used_only_from_its_networks_and_only_for_its_methods() {
+    let origin = Origin::answering("ok").await;
+    let gateway = Site::before(&origin).start().await;
+    let reader = issue(&gateway, TokenLimits { read_only: true, ..TokenLimits::default() }).await.1;
+    let here = issue(&gateway, from("127.0.0.1, 10.0.0.0/8")).await.1;
+    let mapped = issue(&gateway, from("::ffff:127.0.0.1")).await.1;
+    let there = issue(&gateway, from("192.0.2.0/24, 2001:db8::/32, ::1")).await.1;
+    let both = issue(&gateway, TokenLimits { read_only: true, ..from("127.0.0.0/8") }).await.1;
+    for http in BOTH {
+        for (key, method, status) in [
+            (&reader, "GET", 200),
+            (&reader, "HEAD", 200),
+            (&reader, "OPTIONS", 200),
+            (&reader, "POST", 403),
+            (&reader, "PUT", 403),
+            (&reader, "PATCH", 403),
+            (&reader, "DELETE", 403),
+            (&here, "POST", 200),
+            (&mapped, "POST", 200),
+            (&there, "GET", 403),
+            (&there, "HEAD", 403),
+            (&both, "GET", 200),
+            (&both, "POST", 403),
+        ] {
+            let seen = origin.count();
+            let ask = Ask::new(method, "/api/x").token(key);
+            let answer = ask.over(http, &gateway).await;
+            assert_eq!(answer.status, status, "{http:?} {method}");
+            assert_eq!(origin.count() - seen, usize::from(status == 200), "{method}");
+            if status == 403 && method != "HEAD" {
+                assert_eq!(answer.detail(), DENIED);
+            }
+        }
+    }
+    eventually(PATIENCE, "the log", || async { gateway.log.text().contains("outcome=restricted") }).await;
+}
+
+#[tokio::test]
+async fn the_networks_of_a_token_are_compared_with_the_client_behind_trusted_proxies() {
+    let origin = Origin::answering("ok").await;
+    let change = |settings: &mut Settings| trust(settings, ForwardedFamily::XForwarded, false);
+    let gateway = Site::before(&origin).with(change).start().await;
+    let (_, key) = issue(&gateway, from("203.0.113.0/24, 2001:db8::/32")).await;
+    let ask = |client: &str| Ask::get("/api/x").token(&key).field("X-Forwarded-For", client);
+    for http in BOTH {
+        for (client, status) in [
+            ("203.0.113.7", 200),
+            ("::ffff:203.0.113.7", 200),
+            ("2001:db8:1::1", 200),
+            ("198.51.100.7", 403),
+            ("203.0.113.7, 198.51.100.7", 403),
+            ("198.51.100.7, 203.0.113.7", 200),
+            ("10.1.1.1", 403),
+        ] {
+            assert_eq!(ask(client).over(http, &gateway).await.status, status, "{http:?} {client}");
+        }
+        assert_eq!(Ask::get("/api/x").token(&key).over(http, &gateway).await.status, 403, "the proxy itself");
+    }
+}
+
+#[tokio::test]
+async fn a_tunnel_ends_when_its_token_may_no_longer_be_used_for_it() {
+    let origin = echo().await;
+    let gateway = Site::before(&origin).with(streaming).start().await;
+    let elsewhere = Networks::parse("192.0.2.0/24").unwrap();
+    let changes = [
+        LimitChanges { networks: Some(elsewhere), ..LimitChanges::default() },
+        LimitChanges { read_only: Some(true), ..LimitChanges::default() },
+    ];
+    for (count, limits) in (1..).zip(changes) {
+        let (id, key) = issue(&gateway, TokenLimits::default()).await;
+        let other = issue(&gateway, TokenLimits::default()).await.1;
+        let (mut ends, mut goes_on) = (tunnel(&gateway, &key).await, tunnel(&gateway, &other).await);
+        gateway.store.ledger.set_terms(id, &Terms { limits, ..Terms::default() }).await.unwrap();
+        ends.ends().await;
+        echoes(&mut goes_on, b"still here").await;
+        gateway.has_counted("api", "token_ended", count).await;
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_used_for_its_days_is_invalid_until_an_administrator_changes_it() {
+    let origin = Origin::answering("ok").await;
+    let gateway = Site::before(&origin).start().await;
+    let (id, key) = issue(&gateway, TokenLimits { unused_days: Some(2), ..TokenLimits::default() }).await;
+    let status = async || Ask::get("/api/x").token(&key).to(&gateway).await.status;
+    // A use counts anew, also one that memory answers.
+    for _ in 0..3 {
+        assert_eq!(status().await, 200);
+        let used = gateway.clock().now();
+        eventually(PATIENCE, "the use is written", || async {
+            let token = gateway.store.ledger.show(tokengate::store::TokenRef::Id(id)).await.unwrap().unwrap();
+            token.last_used.is_some_and(|last| last >= used.before(DAY / 24))
+        })
+        .await;
+        gateway.hand.advance(DAY + DAY / 2);
+    }
+    gateway.hand.advance(DAY);
+    let answer = Ask::get("/api/x").token(&key).to(&gateway).await;
+    assert_eq!((answer.status, answer.detail().as_str()), (401, "Invalid token."));
+    assert_eq!(status().await, 401, "a refused request is no use");
+    let limits = LimitChanges { unused_days: Some(None), ..LimitChanges::default() };
+    gateway.store.ledger.set_terms(id, &Terms { limits, ..Terms::default() }).await.unwrap();
+    eventually(PATIENCE, "it works again", || async { status().await == 200 }).await;
+}
