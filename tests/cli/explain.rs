@@ -100,7 +100,7 @@ fn users_and_keys_of_the_store_are_looked_up_and_nothing_is_written() {
     assert!(out.contains("401 Unauthorized: User inactive or deleted."), "{out}");
     assert!(before.contains("last used     never\n"));
     assert_eq!(content(), before);
-    folder.say("token edit 1 --network 192.0.2.0/24");
+    folder.say("token edit 1 --network 10.0.0.0/8");
     let (code, out, _) = explain(&folder, &["--token-stdin"], &format!("{key}\n"));
     assert!(code == 1 && out.contains("reason: the token is not allowed from this address\n"), "{out}");
 }

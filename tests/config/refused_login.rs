@@ -37,18 +37,13 @@ fn a_login_that_would_take_requests_from_a_route_is_refused() {
         ),
         (
             "[login] | logout_path = \"/gettoken\" | logout_all_path = \"/\"",
-            "2: login.logout_path: is the path of the login or of another logout; give each a path of its own | \
+            "1: login.path: is the path of the login or of another logout; give each a path of its own | \
+             2: login.logout_path: is the path of the login or of another logout; give each a path of its own | \
              3: login.logout_all_path: would replace the start page; write a path of its own, such as \"/gettoken/\"",
         ),
         (
             "[login] | logout_path = \"/out/\" | [routes.a] | path = \"/out\" | upstream = \"base\"",
             "1: login: takes requests for `/out` away from routes.a; give the route another path, or set another `login.path`",
-        ),
-        (
-            "[login] | basic = \"on\" | response = \"jwt\" | [tokens] | per_login = \"each\"",
-            "2: login.basic: `on` is not supported here; did you mean `off`? | 3: login.response: `jwt` is not supported here; \
-             write drf, djoser, dj-rest-auth, knox or netbox | 5: tokens.per_login: `each` is not supported here; write shared or \
-             device",
         ),
         ("[login] | path = \"token\"", "2: login.path: `token` does not begin with `/`; write \"/token\""),
     ]);

@@ -16,8 +16,9 @@ use crate::support::{Answer, Ask, Gateway, Origin, PATIENCE, eventually};
 const WRONG: &str = r#"{"detail":"Invalid username/password."}"#;
 
 async fn gateway(change: impl FnOnce(&mut Settings)) -> Gateway {
-    let origin = Origin::answering("hello").await;
-    let gateway = site(&origin).with(change).start().await;
+    // It answers until the end of the process.
+    let origin = Box::leak(Box::new(Origin::answering("hello").await));
+    let gateway = site(origin).with(change).start().await;
     user(&gateway, "alice").await;
     gateway
 }

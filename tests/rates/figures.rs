@@ -140,6 +140,7 @@ fn any_number_of_keys_takes_the_memory_of_max_keys() {
     assert!(forgotten.load(Ordering::Relaxed) > 0, "the tables were full");
     // Other tests of this process take memory at the same time, unless this one runs alone.
     if env::var_os("RATE_KEYS").is_some() {
-        assert!(grown < 12 << 10, "{grown} KiB");
+        // Each key takes up to 80 bytes, and building a table takes twice its size for a moment.
+        assert!(grown < 24 << 10, "{grown} KiB");
     }
 }
