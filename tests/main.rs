@@ -76,6 +76,8 @@ mod policy;
 #[cfg(test)]
 mod pool;
 #[cfg(test)]
+mod portals;
+#[cfg(test)]
 mod race;
 #[cfg(test)]
 mod rates;

@@ -7,6 +7,7 @@
 pub mod answers;
 pub mod chunks;
 pub mod credentials;
+pub mod forward_auth;
 pub mod forwarded;
 pub mod hpack;
 pub mod pem;
@@ -22,6 +23,7 @@ pub const TARGETS: &[Target] = &[
     ("answers", answers::run),
     ("chunks", chunks::run),
     ("credentials", credentials::run),
+    ("forward_auth", forward_auth::run),
     ("forwarded", forwarded::run),
     ("hpack", hpack::run),
     ("pem", pem::run),

@@ -88,7 +88,7 @@ fn differences(expected: &Expected, explained: &Explained, settings: &Settings) 
     }
     let sent = match end {
         End::Forwarded(forwarded) => Some(forwarded.request.headers()),
-        End::Answered | End::Refused(_) => None,
+        End::Answered | End::Asked(_) | End::Refused(_) => None,
     };
     let missing = expected.headers.iter().filter(|line| !sent.is_some_and(|fields| has(fields, line)));
     let shown = |line: &String| settings.identity.header_shown(line);
@@ -111,6 +111,7 @@ fn told(explained: &Explained) -> String {
             format!("the request is forwarded to upstream `{}` by {route}", forwarded.upstream)
         }
         End::Answered => format!("the gateway answers the request itself ({route})"),
+        End::Asked(portal) => format!("the portal `{portal}` decides ({route})"),
         End::Refused(refused) => format!(
             "the gateway answers {} ({}: {}; {route})",
             refused.status.as_u16(),

@@ -181,7 +181,10 @@ impl Rules {
             listeners: self.listeners,
             routes: self.routes,
             rates,
-            fields: FieldPolicy::compile(&settings.identity),
+            fields: FieldPolicy::with_portals(
+                &settings.identity,
+                settings.routes.iter().filter_map(|route| route.portal.as_ref()).flat_map(|portal| &portal.headers),
+            ),
             credentials: CredentialRules::new(&settings.tokens.schemes, refused),
             pages: pages(settings, issuer.as_ref()),
             login: settings.login.clone().zip(issuer).map(|(settings, issuer)| LoginEndpoint { settings, issuer }),

@@ -5,6 +5,7 @@
 //! forwarded without one. Tokens and sessions for passwords are issued in [`login`](crate::login).
 
 mod authenticator;
+mod consent;
 pub mod cookies;
 mod credentials;
 pub mod csrf;
@@ -14,6 +15,7 @@ mod rules;
 mod wrong_keys;
 
 pub use authenticator::{Accepted, AuthFailure, Authenticator};
+pub use consent::Consent;
 pub use credentials::{BadCredentials, Credentials, KeyForm};
 pub use csrf::{CsrfFault, CsrfSecret};
 pub use permit::{Asked, NotPermitted, Permit};

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use http::Method;
 
+use super::Consent;
 use crate::config::settings::Auth;
 use crate::identity::Identity;
 use crate::route::Route;
@@ -18,6 +19,8 @@ use crate::token::Scope;
 pub struct Permit<'g> {
     route: &'g Route,
     caller: Option<Arc<Identity>>,
+    /// The consent of the route's portal, in place of credentials.
+    consent: Option<Box<Consent>>,
 }
 
 /// Why a route refuses a caller.
@@ -93,7 +96,34 @@ impl<'g> Permit<'g> {
                 return Err(NotPermitted::ReadOnly);
             }
         }
-        Ok(Permit { route, caller })
+        Ok(Permit { route, caller, consent: None })
+    }
+
+    /// Decides whether `route` admits a request without credentials to which its portal has consented.
+    ///
+    /// # Errors
+    /// [`NotPermitted`] says what is missing.
+    pub fn by_portal(route: &'g Route, consent: Consent, asked: Asked<'_>) -> Result<Permit<'g>, NotPermitted> {
+        let rules = &route.settings.admission;
+        if !rules.admits(asked.from) {
+            return Err(NotPermitted::Address);
+        }
+        // Its users have neither scopes nor groups.
+        if let Some(missing) = route.settings.scopes.iter().chain(rules.method_scopes.of(asked.method).iter()).next() {
+            return Err(NotPermitted::MissingScope(missing.clone()));
+        }
+        if !rules.groups.is_empty() {
+            return Err(NotPermitted::Group);
+        }
+        if route.settings.portal.is_none() || route.settings.auth != Auth::Required {
+            return Err(NotPermitted::Anonymous);
+        }
+        Ok(Permit { route, caller: None, consent: Some(Box::new(consent)) })
+    }
+
+    /// The consent of the portal, if it has admitted the request.
+    pub fn consent(&self) -> Option<&Consent> {
+        self.consent.as_deref()
     }
 
     /// The route.

@@ -230,6 +230,7 @@ pub fn text(subject: &Subject<'_>) -> String {
             let by = explanation.route.as_deref().unwrap_or("OPTIONS *");
             section(&mut out, "answer", &[format!("by the gateway itself: {by}")]);
         }
+        End::Asked(portal) => section(&mut out, "answer", &[format!("of the portal {portal}, which decides")]),
         End::Refused(refused) => {
             let mut lines = vec![
                 format!("{}: {}", refused.status, refused.detail),
@@ -268,6 +269,7 @@ pub fn json(subject: &Subject<'_>) -> Value {
         "caller": explanation.caller.as_ref().and_then(|found| found.as_ref().ok()?.as_deref()).map(caller),
         "limits": subject.limits().into_iter().map(|(subject, limits)| (subject.to_owned(), of_pairs(limits))).collect::<Value>(),
         "forwarded": match &explanation.end { End::Forwarded(forwarded) => forwarded_json(subject, forwarded), _ => Value::Null },
+        "asked": match &explanation.end { End::Asked(portal) => Value::from(&**portal), _ => Value::Null },
         "refused": match &explanation.end { End::Refused(refused) => refused_json(subject, refused), _ => Value::Null },
     })
 }

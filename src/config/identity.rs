@@ -174,7 +174,7 @@ fn fields(table: &Table<'_>) -> IdentityFields {
     names
 }
 
-fn field_name(text: &str) -> Result<HeaderName, Fault> {
+pub(super) fn field_name(text: &str) -> Result<HeaderName, Fault> {
     let lower = text.to_ascii_lowercase();
     // `_` is not allowed: servers that turn headers into variables cannot tell `X_User` from `X-User`.
     if !lower.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {

@@ -28,6 +28,7 @@ mod memory_cache;
 mod names;
 mod nearest;
 mod patterns;
+mod portals;
 pub mod problem;
 mod rates;
 mod reader;
@@ -150,7 +151,7 @@ pub fn effective(file: &Path, environment: &Environment<'_>) -> Result<Effective
 /// The definition of all keys and tables.
 fn grammar() -> Grammar {
     // The file has one of each table whose name the operator chooses.
-    let one_of_each = "[listeners.a]\n[certificates.a]\n[upstreams.a]\n[rates.a]\n[routes.a]\n[[tests]]\n";
+    let one_of_each = "[listeners.a]\n[certificates.a]\n[upstreams.a]\n[rates.a]\n[portals.a]\n[routes.a]\n[[tests]]\n";
     let environment = Environment { now: Timestamp::from_micros(0), variable: &|_| None };
     let source = Source::of(Path::new("gateway.toml"), one_of_each.to_owned());
     let (_, record, _, _) = interpret(&source, Document::new(&source, &environment).recorded());
@@ -184,7 +185,8 @@ fn read(root: &Table<'_>) -> Settings {
     let rates = rates::read(root, redis.is_some());
     let own_rates = rates::read_own(root, redis.is_some());
     let rate_names = Names::of("rates", "rate", &rates);
-    let names = routes::RouteNames { upstreams: &upstream_names, rates: &rate_names };
+    let portals = portals::read(root, &upstream_names, &identity);
+    let names = routes::RouteNames { upstreams: &upstream_names, rates: &rate_names, portals: &portals };
     let route_identity = routes::RouteIdentity { identity: &identity, forwards_all };
     let routes = routes::read(root, &names, &defaults, &route_identity);
     let (login, hashing) = login::read(root, &routes, &defaults);
@@ -227,6 +229,7 @@ fn read(root: &Table<'_>) -> Settings {
     certificate_names.warn_unused(root.document());
     upstream_names.warn_unused(root.document());
     rate_names.warn_unused(root.document());
+    portals.names.warn_unused(root.document());
     settings
 }
 

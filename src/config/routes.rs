@@ -13,6 +13,7 @@ use super::host_header::HostHeader;
 use super::identity::{IdentityFields, RESERVED_FIELDS, fold};
 use super::names::Names;
 use super::patterns::{self, HostPattern, PathPattern};
+use super::portals::{Portal, Portals};
 use super::reader::{Named, Table};
 use super::value::Fault;
 use crate::token::{AuthMethod, ScopeSet};
@@ -35,6 +36,8 @@ pub struct Route {
     /// The accepted credentials, in the order of the checks; never empty. The first one decides the form of the refusal
     /// for requests without credentials.
     pub credentials: Vec<AuthMethod>,
+    /// Who is asked about requests without credentials. Only with [`Auth::Required`].
+    pub portal: Option<Arc<Portal>>,
     /// Whether `Token token="KEY"` is accepted too.
     pub token_parameter: bool,
     /// Scopes that the token must have. Only with [`Auth::Required`].
@@ -110,6 +113,7 @@ impl Route {
             upstream: 0,
             auth: Auth::Required,
             credentials: vec![AuthMethod::Token],
+            portal: None,
             token_parameter: false,
             scopes: ScopeSet::default(),
             admission: Admission::default(),
@@ -176,6 +180,8 @@ pub(super) struct RouteNames<'a> {
     pub upstreams: &'a Names,
     /// Those of `[rates]`.
     pub rates: &'a Names,
+    /// Those of `[portals]`.
+    pub portals: &'a Portals,
 }
 
 /// `[routes]`
@@ -212,7 +218,8 @@ fn route(
     let upstream =
         names.upstreams.find(&table.key("upstream").required("add `upstream = \"NAME\"`: one of [upstreams]"));
     let (auth, scopes, admission) = access::read(table);
-    let credentials = credentials(table, auth);
+    let restricts = ["scopes", "method_scopes", "groups"].iter().any(|key| table.has(key));
+    let (credentials, portal) = credentials(table, auth, names.portals, restricts);
     let streaming = table.key("streaming").bool(false);
     let bounds = table.table("timeouts", |timeouts| {
         if streaming {
@@ -249,6 +256,7 @@ fn route(
         auth,
         token_parameter: token_parameter(table, auth, &credentials),
         credentials,
+        portal,
         scopes,
         admission,
         forward_authorization: forward_authorization(table, forwarding),
@@ -317,12 +325,17 @@ fn refuse_response_timeouts(timeouts: &Table<'_>) {
     }
 }
 
-fn credentials(table: &Table<'_>, auth: Auth) -> Vec<AuthMethod> {
+fn credentials(
+    table: &Table<'_>,
+    auth: Auth,
+    portals: &Portals,
+    restricts: bool,
+) -> (Vec<AuthMethod>, Option<Arc<Portal>>) {
     let key = table.key("credentials").only_if(auth != Auth::None);
     if key.is_set() && auth == Auth::None {
         key.problem("this route does not check credentials", "use `auth = \"optional\"` or \"required\", or remove it");
     }
-    key.choices(&[("token", AuthMethod::Token), ("session", AuthMethod::Session)], &[AuthMethod::Token])
+    portals.credentials(table, &key, auth == Auth::Required, restricts)
 }
 
 fn token_parameter(table: &Table<'_>, auth: Auth, credentials: &[AuthMethod]) -> bool {

@@ -26,6 +26,7 @@ pub use super::log::{AccessTarget, Log, Redacted};
 pub use super::login::{BasicLogin, Browser, Hashing, Login, LoginPath, LoginResponse};
 pub use super::memory_cache::MemoryCache;
 pub use super::patterns::{HostPattern, PathPattern};
+pub use super::portals::Portal;
 pub use super::rates::{OwnRateRule, RateBackend, RateFact, RateKey, RateRule};
 pub use super::routes::{ForwardAuthorization, Route};
 pub use super::shared_cache::{BadRedisUrl, RedisCache, RedisHost, RedisPassword, RedisServers, RedisTls};

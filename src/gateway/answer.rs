@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, request};
 
 use super::decision::{Decision, Forwarding};
 use super::forward_auth::Purpose;
+use super::portal::Said;
 use super::refusal::METHODS;
 use super::{Body, Exchange, Gateway, Refusal, outgoing, reply};
 use crate::auth::Permit;
@@ -37,6 +38,12 @@ impl Gateway {
             Decision::Show(endpoint, page, target) => {
                 return Box::pin(self.show(endpoint, page, &head, body, &target, exchange)).await;
             }
+            Decision::Ask(portal, asking) => match Box::pin(self.ask(portal, &head, exchange)).await? {
+                Said::Pass(consent) => {
+                    self.admit_by_portal(*asking, consent, &head, body.declared_length(), exchange)? // 403 · 413
+                }
+                Said::Refuse(response) => return Ok(response),
+            },
             Decision::Forward(forwarding) => forwarding,
         };
         let Forwarding { upstream, permit, below, handshake } = forwarding;
@@ -51,7 +58,11 @@ impl Gateway {
         };
         let request = self.prepare(head, body, below, handshake.as_ref(), &permit, exchange)?; // 400
         exchange.holds(upstream.share.enter(exchange.sender()).await?); // 429
-        self.forward(request, &upstream.pools, &permit, handshake, exchange).await // 502 · 503 · 504
+        let mut response = self.forward(request, &upstream.pools, &permit, handshake, exchange).await?; // 502 · 503 · 504
+        if let Some(consent) = permit.consent() {
+            consent.add_cookies(response.headers_mut());
+        }
+        Ok(response)
     }
 }
 

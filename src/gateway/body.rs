@@ -14,7 +14,7 @@ use super::fields::{FieldPolicy, trailers};
 use super::timer::Timer;
 use crate::http1::BadAnswer;
 use crate::telemetry::Outcome;
-use crate::upstream::{Lease, RequestBody};
+use crate::upstream::{Lease, OutgoingBody, RequestBody};
 
 /// The body of a response.
 pub struct Body {
@@ -63,6 +63,11 @@ impl Body {
     pub(super) fn from_endpoint(lease: Lease, request_body: RequestBody, timer: Timer) -> Body {
         let source = FromEndpoint { lease: Some(lease), request_body, timer, broken: None };
         Body { source: Source::Endpoint(source), exchange: None, offered: false }
+    }
+
+    /// The body of a portal's answer.
+    pub(super) fn of_portal(lease: Lease, timer: Timer) -> Body {
+        Body::from_endpoint(lease, OutgoingBody::empty().state(), timer)
     }
 
     /// The exchange ends with this body.

@@ -15,10 +15,10 @@ use super::handle::UpstreamHandle;
 use super::pages::Page;
 use super::websocket::{self, WebSocketHandshake};
 use super::{Exchange, Gateway, LoginEndpoint, PagesEndpoint, Refusal, cors, outgoing, sign_in, traces};
-use crate::auth::{Accepted, Asked, AuthFailure, CsrfFault, KeyForm, Permit, csrf};
+use crate::auth::{Accepted, Asked, AuthFailure, Consent, CsrfFault, KeyForm, Permit, csrf};
 use crate::client::forward_auth::Form;
 use crate::client::framing;
-use crate::config::settings::{Auth, LoginPath};
+use crate::config::settings::{Auth, LoginPath, Portal};
 use crate::identity::Identity;
 use crate::route::{BadTarget, NoRoute, Route, Target};
 use crate::token::AuthMethod;
@@ -36,8 +36,17 @@ pub(super) enum Decision<'g, 'r> {
     Show(&'g PagesEndpoint, Page, Box<Target<'r>>),
     /// It is a preflight: these headers tell the browser what a program may send.
     Permit(HeaderMap),
+    /// It has no credentials, and the portal of its route is asked.
+    Ask(&'g Portal, Box<Asking<'g>>),
     /// It is forwarded.
     Forward(Forwarding<'g>),
+}
+
+/// A request that may be forwarded if the portal of its route consents.
+pub(super) struct Asking<'g> {
+    route: &'g Route,
+    upstream: &'g Rc<UpstreamHandle>,
+    below: Option<Uri>,
 }
 
 /// A request that may be forwarded.
@@ -105,18 +114,19 @@ impl Gateway {
         let caller = self.authenticate(route.settings.auth, accepted(route), &head.headers, from);
         let caller = match traces::looking_up(exchange.trace(), caller).await {
             Ok(caller) => caller,
+            Err(AuthFailure::NoCredentials)
+                if exchange.purpose() == Purpose::Serve
+                    && let Some(portal) = &route.settings.portal =>
+            {
+                return Ok(Decision::Ask(portal, Box::new(Asking { route, upstream, below })));
+            }
             Err(failure) => return Err(self.unauthenticated(failure, head, &target, exchange)), // 302 · 401 · 429 · 503
         };
         exchange.identified(caller.as_ref(), &head.headers);
         if caller.as_ref().is_some_and(|caller| caller.method() == AuthMethod::Session) {
             check_csrf(head, &target, exchange.peer().secure)?; // 403
         }
-        let reads = matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS);
-        // A tunnel carries messages in both directions, so opening one is not a read-only request.
-        // Whether a proxy that asks would open it does not depend on the route.
-        let may_open = route.settings.streaming || exchange.purpose() != Purpose::Serve;
-        let reads = reads && !(may_open && websocket::is_asked_for(head));
-        let permit = Permit::grant(route, caller, Asked { method: &head.method, reads, from })?; // 403
+        let permit = Permit::grant(route, caller, asked(route, head, exchange))?; // 403
         if length.is_some_and(|length| length > route.settings.body_limit) {
             return Err(BodyFault::TooLarge.into()); // 413
         }
@@ -128,6 +138,27 @@ impl Gateway {
             return Err(BadTarget::Method.into()); // 405
         }
         Ok(Decision::Forward(Forwarding { upstream, permit, below, handshake }))
+    }
+
+    /// Decides on a request to which the portal of its route has consented.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub(super) fn admit_by_portal<'g>(
+        &'g self,
+        asking: Asking<'g>,
+        consent: Consent,
+        head: &request::Parts,
+        length: Option<u64>,
+        exchange: &Exchange,
+    ) -> Result<Forwarding<'g>, Refusal> {
+        let Asking { route, upstream, below } = asking;
+        let permit = Permit::by_portal(route, consent, asked(route, head, exchange))?; // 403
+        if length.is_some_and(|length| length > route.settings.body_limit) {
+            return Err(BodyFault::TooLarge.into()); // 413
+        }
+        let handshake = if route.settings.streaming { WebSocketHandshake::read(head, exchange.client()) } else { None };
+        Ok(Forwarding { upstream, permit, below, handshake })
     }
 
     /// The answer to a preflight for a request with the method `asked`; `None`: the route does not admit it or its client,
@@ -205,6 +236,16 @@ impl Gateway {
 pub(super) fn accepted(route: &Route) -> Accepted<'_> {
     let form = if route.settings.token_parameter { KeyForm::Parameter } else { KeyForm::Bare };
     Accepted { methods: &route.settings.credentials, form }
+}
+
+/// The facts that a permit depends on.
+fn asked<'r>(route: &Route, head: &'r request::Parts, exchange: &Exchange) -> Asked<'r> {
+    let reads = matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS);
+    // Whether a proxy that asks would open a tunnel does not depend on the route.
+    let may_open = route.settings.streaming || exchange.purpose() != Purpose::Serve;
+    // A tunnel carries messages in both directions, so opening one is not a read-only request.
+    let reads = reads && !(may_open && websocket::is_asked_for(head));
+    Asked { method: &head.method, reads, from: exchange.peer().address.ip() }
 }
 
 /// CSRF check: a browser sends its session with requests of any page.

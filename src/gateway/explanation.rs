@@ -75,6 +75,8 @@ pub enum End {
     Forwarded(Box<Forwarded>),
     /// The gateway answers it itself, depending on its body: a login, or a page.
     Answered,
+    /// The portal of the route is asked, and decides.
+    Asked(Arc<str>),
     /// It is refused.
     Refused(Refused),
 }
@@ -134,6 +136,10 @@ impl Gateway {
                 Some(self.authenticate(route.settings.auth, accepted(route), &head.headers, from).await)
             }
         };
+        if let Ok(Decision::Ask(portal, _)) = &decision {
+            let end = End::Asked(Arc::clone(&portal.name));
+            return Explanation { target: read, candidates, route, caller, end };
+        }
         let forwarding = match decision {
             Ok(Decision::Forward(forwarding)) => Ok(Some(forwarding)),
             Ok(
@@ -141,7 +147,8 @@ impl Gateway {
                 | Decision::Show(..)
                 | Decision::DescribeServer
                 | Decision::Prove(_)
-                | Decision::Permit(_),
+                | Decision::Permit(_)
+                | Decision::Ask(..),
             ) => Ok(None),
             Err(refusal) => Err(refusal),
         };

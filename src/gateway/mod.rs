@@ -25,6 +25,7 @@ mod login;
 mod logout;
 mod outgoing;
 mod pages;
+mod portal;
 mod refusal;
 mod reply;
 mod shares;

@@ -51,6 +51,9 @@ impl Gateway {
         cookies::gather(&mut fields, self.generation.pages.is_some());
         forwarded::set(&mut fields, exchange.peer(), host.clone(), route.cut_prefix.as_ref(), exchange.id().clone());
         self.generation.fields.add(&mut fields, permit.caller().map(|identity| &**identity));
+        if let Some(consent) = permit.consent() {
+            self.generation.fields.add_consent(&mut fields, consent);
+        }
         fields.insert(HOST, host);
 
         if let Some(handshake) = handshake {

@@ -63,6 +63,8 @@ pub enum Refusal {
     /// The caller's token ended during the exchange. The only refusal without a response: a response would claim that
     /// nothing was done.
     TokenEnded,
+    /// The portal of the route does not answer, or fails.
+    Portal,
     /// The endpoint failed.
     Origin(OriginFault),
     /// An internal error.
@@ -163,6 +165,11 @@ impl Refusal {
             Refusal::SignIn(_) => (S::FOUND, Outcome::SentToLogin, "Please sign in.".into()),
             Refusal::Redirect(_) => (S::PERMANENT_REDIRECT, Outcome::PlaintextRedirected, "HTTPS is required.".into()),
             Refusal::TokenEnded => (S::UNAUTHORIZED, Outcome::TokenEnded, "Invalid token.".into()),
+            Refusal::Portal => (
+                S::SERVICE_UNAVAILABLE,
+                Outcome::PortalUnavailable,
+                "The sign-in service cannot be reached at the moment. Try again.".into(),
+            ),
             Refusal::Origin(fault) => origin_row(fault),
             Refusal::Internal => (S::INTERNAL_SERVER_ERROR, Outcome::Internal, "Internal error.".into()),
         }

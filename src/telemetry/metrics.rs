@@ -116,6 +116,8 @@ outcomes! {
     UpstreamShare = "upstream_share",
     /// The store is unavailable, so the token could not be checked.
     StoreUnavailable = "store_unavailable",
+    /// The portal of the route does not answer, or fails.
+    PortalUnavailable = "portal_unavailable",
     /// The spool is full, so the request body could not be buffered.
     SpoolFull = "spool_full",
     /// The request body could not be written to the spool folder.

@@ -176,6 +176,51 @@ fn a_listener_for_questions_of_proxies_names_them_and_does_nothing_else() {
 }
 
 #[test]
+fn a_portal_decides_alone_and_last() {
+    let portal = "[portals.sso] | upstream = \"base\" | path = \"/verify\"";
+    let route = "[routes.a] | path = \"/a\" | upstream = \"base\" | portal = \"sso\"";
+    each_is_refused(&[
+        (
+            &format!("{portal} | {route}"),
+            "7: routes.a.portal: this route does not ask a portal; add \"portal\" to `credentials`, or remove it",
+        ),
+        (
+            "[routes.a] | path = \"/a\" | upstream = \"base\" | credentials = [\"token\", \"portal\"]",
+            "4: routes.a.credentials: names no portal; add `portal = \"NAME\"`: one of [portals]",
+        ),
+        (
+            &format!("{portal} | {route} | credentials = [\"portal\", \"token\"]"),
+            "8: routes.a.credentials: the portal is asked last, about requests without other credentials; write `credentials = \
+             [\"token\", \"portal\"]`",
+        ),
+        (
+            &format!("{portal} | {route} | credentials = [\"token\", \"portal\"] | scopes = [\"read\"]"),
+            "8: routes.a.credentials: users of a portal have neither scopes nor groups here; let the portal decide who may use \
+             the route, and put `scopes` and `groups` on a route for tokens",
+        ),
+        (
+            &format!("{portal} | {route} | credentials = [\"token\", \"portal\"] | auth = \"optional\""),
+            "8: routes.a.credentials: a portal decides about required credentials; use `auth = \"required\"`",
+        ),
+        (
+            &format!(
+                "{portal} | headers = [\"X-User-Id\", \"Cookie\"] | {route} | credentials = [\"token\", \"portal\"]"
+            ),
+            "4: portals.sso.headers: `X-User-Id` is set by the gateway itself; remove it, or rename it in [identity.headers] | \
+             4: portals.sso.headers: `Cookie` has another meaning; choose a name of your own, such as \"X-User-Name\"",
+        ),
+    ]);
+    let text = format!("{portal} | headers = [\"Remote-User\"] | {route} | credentials = [\"token\", \"portal\"]");
+    let settings = Folder::new().settings(&format!("{}{BASE}", text.replace(" | ", "\n")));
+    let route = settings.routes.iter().find(|route| &*route.name == "a").unwrap();
+    let portal = route.portal.as_ref().unwrap();
+    assert_eq!(
+        (portal.headers[0].as_str(), portal.path.as_str(), portal.timeout.as_secs()),
+        ("remote-user", "/verify", 5)
+    );
+}
+
+#[test]
 fn valid_rules_are_read() {
     let text = "[listeners.a] | address = \"127.0.0.1:1\" | plaintext = \"serve\" | trusted_proxies = [\"10.0.0.0/8\"] | \
         forwarded_header = \"forwarded\" | proxy_protocol = true | [cache.redis] | url = \"redis://h:1\" | \

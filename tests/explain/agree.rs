@@ -162,7 +162,7 @@ fn differences(
             let came = seen.fields.0.iter().map(|(name, value)| (name.as_str(), value.clone()));
             compare("headers", format!("{:#?}", lines(told, framing)), format!("{:#?}", lines(came, framing)));
         }
-        End::Answered => compare("forwarded", "no".to_owned(), seen.map_or("no", |_| "yes").to_owned()),
+        End::Answered | End::Asked(_) => compare("forwarded", "no".to_owned(), seen.map_or("no", |_| "yes").to_owned()),
         End::Refused(refused) => {
             compare("forwarded", "no".to_owned(), seen.map_or("no", |_| "yes").to_owned());
             compare("status", refused.status.as_u16().to_string(), status.to_string());
@@ -219,7 +219,7 @@ async fn explanations_and_the_gateway_agree() {
         let buffered = taken.is_some_and(|route| route.buffer_request);
         let outcome = match &explained.explanation.end {
             End::Forwarded(_) => Some("forwarded"),
-            End::Answered => None,
+            End::Answered | End::Asked(_) => None,
             End::Refused(refused) => Some(refused.outcome.code()),
         };
         *outcomes.entry(outcome.unwrap_or("answered")).or_default() += 1;

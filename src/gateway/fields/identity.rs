@@ -6,14 +6,22 @@
 use http::{HeaderMap, HeaderValue};
 
 use super::FieldPolicy;
+use crate::auth::Consent;
 use crate::identity::Identity;
 use crate::token::AuthMethod;
 
 const TOKEN: HeaderValue = HeaderValue::from_static("token");
 const SESSION: HeaderValue = HeaderValue::from_static("session");
+const PORTAL: HeaderValue = HeaderValue::from_static("portal");
 const ANONYMOUS: HeaderValue = HeaderValue::from_static("anonymous");
 
 impl FieldPolicy {
+    /// Adds what a portal says about the user of a request that it has let pass.
+    pub fn add_consent(&self, fields: &mut HeaderMap, consent: &Consent) {
+        fields.insert(self.identity.method.clone(), PORTAL);
+        consent.add_to(fields);
+    }
+
     /// Adds the identity headers of `caller`; for an anonymous one only the method.
     pub fn add(&self, fields: &mut HeaderMap, caller: Option<&Identity>) {
         let method = match caller.map(Identity::method) {

@@ -4,6 +4,7 @@
 //! lower-case letters and digits, since upstreams differ in which spellings they treat as the same header: `X_User_Id`,
 //! `X-User-Id` and `x-userid` are one name here.
 
+use http::HeaderName;
 use smallvec::SmallVec;
 
 use super::foreign;
@@ -55,8 +56,18 @@ pub struct FieldPolicy {
 impl FieldPolicy {
     /// Compiles the policy for these names of identity headers.
     pub fn compile(identity: &IdentityFields) -> FieldPolicy {
+        FieldPolicy::with_portals(identity, [])
+    }
+
+    /// The same, with headers of portals, which no client may send either.
+    pub fn with_portals<'a>(
+        identity: &IdentityFields,
+        of_portals: impl IntoIterator<Item = &'a HeaderName>,
+    ) -> FieldPolicy {
         let ours = identity.names().map(|name| (name.as_str(), Kind::Reserved));
+        let of_portals = of_portals.into_iter().map(|name| (name.as_str(), Kind::Reserved));
         let mut names: Vec<(Box<[u8]>, Kind)> = ours
+            .chain(of_portals)
             .chain(RESERVED_FIELDS.map(|name| (name, Kind::Reserved)))
             .chain(HOP_BY_HOP.map(|name| (name, Kind::HopByHop)))
             .chain(MESSAGE.map(|name| (name, Kind::Message)))
