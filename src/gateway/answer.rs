@@ -56,7 +56,7 @@ impl Gateway {
             true => Box::pin(outgoing::gather(body, &self.generation.spool, exchange)).await?, // 400 · 408 · 413 · 503
             false => body,
         };
-        let request = self.prepare(head, body, below, handshake.as_ref(), &permit, exchange)?; // 400
+        let request = self.prepare(head, body, below, handshake.as_deref(), &permit, exchange)?; // 400
         exchange.holds(upstream.share.enter(exchange.sender()).await?); // 429
         let mut response = self.forward(request, &upstream.pools, &permit, handshake, exchange).await?; // 502 · 503 · 504
         if let Some(consent) = permit.consent() {

@@ -58,7 +58,7 @@ pub(super) struct Forwarding<'g> {
     /// What its endpoint is asked for, if the route strips its prefix.
     pub below: Option<Uri>,
     /// It is a WebSocket handshake.
-    pub handshake: Option<WebSocketHandshake>,
+    pub handshake: Option<Box<WebSocketHandshake>>,
 }
 
 impl Gateway {

@@ -172,7 +172,7 @@ impl Gateway {
     ) -> Result<Forwarded, Refusal> {
         let Forwarding { upstream, permit, below, handshake } = forwarding;
         let route = &permit.route().settings;
-        let mut request = self.prepare(head, OutgoingBody::empty(), below, handshake.as_ref(), &permit, exchange)?;
+        let mut request = self.prepare(head, OutgoingBody::empty(), below, handshake.as_deref(), &permit, exchange)?;
         let user = permit.caller().map(|caller| caller.subject().0);
         forward::name_host(&mut request, route, upstream.pools.choose(user, &[]).ok_or(Refusal::Internal)?);
         if length.is_none() && !route.buffer_request {

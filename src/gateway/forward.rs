@@ -38,7 +38,7 @@ impl Gateway {
         mut request: Request<OutgoingBody>,
         pools: &UpstreamPools,
         permit: &Permit<'_>,
-        handshake: Option<WebSocketHandshake>,
+        handshake: Option<Box<WebSocketHandshake>>,
         exchange: &mut Exchange,
     ) -> Result<Response<Body>, Refusal> {
         let route = &permit.route().settings;
@@ -73,7 +73,7 @@ impl Gateway {
             }
             Err(fault) => {
                 let first = Failed { lease, pool, fault, user };
-                let again = send_again(pools, first, handshake.as_ref(), route, &mut timer, &request_body, exchange);
+                let again = send_again(pools, first, handshake.as_deref(), route, &mut timer, &request_body, exchange);
                 let answer;
                 (answer, lease) = Box::pin(again).await?;
                 answer

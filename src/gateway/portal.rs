@@ -4,7 +4,6 @@
 //! that fails is a 503.
 
 use std::task::Poll;
-use std::time::Duration;
 
 use http::header::{
     CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,

@@ -48,15 +48,13 @@ pub(super) fn is_extended_connect(head: &Parts) -> bool {
 }
 
 impl WebSocketHandshake {
-    /// Returns the handshake of a request, if it is valid and the connection holds back the bytes that follow it.
-    pub(super) fn read(head: &Parts, client: &ClientConnection) -> Option<WebSocketHandshake> {
+    /// Returns the handshake of a request, if it is valid and the connection holds back the bytes that follow it. Boxed,
+    /// because most requests move the place of a handshake without having one.
+    pub(super) fn read(head: &Parts, client: &ClientConnection) -> Option<Box<WebSocketHandshake>> {
         if is_extended_connect(head) {
             let key = new_key()?;
-            return Some(WebSocketHandshake {
-                accept: accept(&key),
-                key: HeaderValue::try_from(key).ok()?,
-                is_http2: true,
-            });
+            let (accept, key) = (accept(&key), HeaderValue::try_from(key).ok()?);
+            return Some(Box::new(WebSocketHandshake { key, accept, is_http2: true }));
         }
         let asks = client.held.get() && head.version == Version::HTTP_11 && head.method == Method::GET;
         let key = Some(&head.headers).filter(|_| asks).and_then(|fields| {
@@ -65,7 +63,7 @@ impl WebSocketHandshake {
             only(fields, &SEC_WEBSOCKET_KEY)
         })?;
         let text = key.to_str().ok().filter(|key| key.len() == KEY_LENGTH)?;
-        Some(WebSocketHandshake { accept: accept(text), key: key.clone(), is_http2: false })
+        Some(Box::new(WebSocketHandshake { key: key.clone(), accept: accept(text), is_http2: false }))
     }
 
     /// Adds the headers that request the switch.
