@@ -109,7 +109,7 @@ def a_user_renames_tokens_and_changes_the_password(page):
     row = page.get_by_role("row", name="laptop")
     row.locator("summary", has_text="Change").click()
     row.get_by_label("Name").fill("desk")
-    row.get_by_label("Expires").select_option("30")
+    row.get_by_label("Expires", exact=True).select_option("30")
     row.get_by_label("Password").fill(password)
     follow(page, row.get_by_role("button", name="Change the token"))
     reloaded("changed")
