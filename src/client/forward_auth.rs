@@ -9,6 +9,7 @@ use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 
+use super::ExtendedConnect;
 use super::forwarded::{self, BadForwarded, Origin};
 use crate::config::settings::ProxyTrust;
 use crate::route::Peer;
@@ -72,6 +73,10 @@ fn form(uri: &Uri) -> Option<Form> {
 }
 
 fn question(form: Form, trust: &ProxyTrust, peer: &Peer, head: &mut Parts) -> Result<Origin, BadForwarded> {
+    // A 2xx answer to a WebSocket handshake over HTTP/2 would open a tunnel to the gateway itself.
+    if head.extensions.get::<ExtendedConnect>().is_some() {
+        return Err(BadQuestion::Method.into());
+    }
     let target = match form {
         Form::ForwardAuth | Form::AuthRequest => {
             let method = one(&head.headers, &X_FORWARDED_METHOD, "X-Forwarded-Method")?;
@@ -256,6 +261,13 @@ mod tests {
             );
         }
         assert_eq!(asked("10.0.0.1", ("POST", "/forward-auth"), &GOOD).1, refused(Method));
+        let proxies = Networks::parse("10.0.0.0/8").unwrap();
+        let trust = ProxyTrust { proxies, family: ForwardedFamily::XForwarded, protocol: false };
+        let peer = Peer::plain("10.0.0.1:1".parse().unwrap(), "127.0.0.1:80".parse().unwrap());
+        let request =
+            with("", &[]).into_iter().fold(Request::get("/forward-auth"), |ask, (name, value)| ask.header(name, value));
+        let mut head = request.extension(ExtendedConnect).body(()).unwrap().into_parts().0;
+        assert_eq!(read(&trust, &peer, &mut head).1.err(), Some(BadForwarded::Question(Method)));
         assert_eq!(asked("10.0.0.1", ("GET", "/forward-auth?x"), &GOOD).1, refused(Target));
         assert!(asked("10.0.0.1", ("GET", "/forward-auth?y=%2F"), &GOOD).1.is_ok());
         let lines = [("host", "b.test"), GOOD[0], GOOD[1]];

@@ -58,11 +58,7 @@ impl Gateway {
         };
         let request = self.prepare(head, body, below, handshake.as_deref(), &permit, exchange)?; // 400
         exchange.holds(upstream.share.enter(exchange.sender()).await?); // 429
-        let mut response = self.forward(request, &upstream.pools, &permit, handshake, exchange).await?; // 502 · 503 · 504
-        if let Some(consent) = permit.consent() {
-            consent.add_cookies(response.headers_mut());
-        }
-        Ok(response)
+        self.forward(request, &upstream.pools, &permit, handshake, exchange).await // 502 · 503 · 504
     }
 }
 

@@ -133,10 +133,7 @@ impl Gateway {
         if matches!(exchange.purpose(), Purpose::Check(Form::ForwardAuth | Form::AuthRequest)) {
             self.generation.fields.refuse_disguised(&head.headers)?; // 400
         }
-        let handshake = if route.settings.streaming { WebSocketHandshake::read(head, exchange.client()) } else { None };
-        if handshake.is_none() && websocket::is_extended_connect(head) {
-            return Err(BadTarget::Method.into()); // 405
-        }
+        let handshake = handshake(route, head, exchange)?; // 405
         Ok(Decision::Forward(Forwarding { upstream, permit, below, handshake }))
     }
 
@@ -157,7 +154,7 @@ impl Gateway {
         if length.is_some_and(|length| length > route.settings.body_limit) {
             return Err(BodyFault::TooLarge.into()); // 413
         }
-        let handshake = if route.settings.streaming { WebSocketHandshake::read(head, exchange.client()) } else { None };
+        let handshake = handshake(route, head, exchange)?; // 405
         Ok(Forwarding { upstream, permit, below, handshake })
     }
 
@@ -246,6 +243,20 @@ fn asked<'r>(route: &Route, head: &'r request::Parts, exchange: &Exchange) -> As
     // A tunnel carries messages in both directions, so opening one is not a read-only request.
     let reads = reads && !(may_open && websocket::is_asked_for(head));
     Asked { method: &head.method, reads, from: exchange.peer().address.ip() }
+}
+
+/// The WebSocket handshake of a request, if its route permits one. Boxed, so that other requests do not move it.
+fn handshake(
+    route: &Route,
+    head: &request::Parts,
+    exchange: &Exchange,
+) -> Result<Option<Box<WebSocketHandshake>>, Refusal> {
+    let read = || WebSocketHandshake::read(head, exchange.client());
+    let handshake = route.settings.streaming.then(read).flatten();
+    if handshake.is_none() && websocket::is_extended_connect(head) {
+        return Err(BadTarget::Method.into());
+    }
+    Ok(handshake.map(Box::new))
 }
 
 /// CSRF check: a browser sends its session with requests of any page.

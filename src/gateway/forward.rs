@@ -107,7 +107,10 @@ impl Gateway {
             true => timer.set(None, Some(Instant::now() + RESPONSE_END_GRACE)),
             false => timer.set((!route.streaming).then_some(route.response_body_timeout), deadline),
         }
-        let head = finish(answer, exchange);
+        let mut head = finish(answer, exchange);
+        if let Some(consent) = permit.consent() {
+            consent.add_cookies(&mut head.headers);
+        }
         Ok(Response::from_parts(head, Body::from_endpoint(lease, request_body, timer)))
     }
 }
