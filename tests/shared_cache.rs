@@ -122,7 +122,7 @@ impl Gateway {
     }
 
     async fn finds(&self, record: &TokenRecord) -> bool {
-        matches!(self.cache.look(record.digest).await, Looked::Found(found) if found == *record)
+        matches!(self.cache.look(record.digest).await, Looked::Found(found) if *found == *record)
     }
 
     async fn finds_nothing(&self, record: &TokenRecord) -> bool {

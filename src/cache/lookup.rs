@@ -75,7 +75,7 @@ impl Lookup {
         let (shared_record, begun) = match shared {
             None => (None, None),
             Some(shared) => match shared.look(digest).await {
-                Looked::Found(record) => (Some(record), None),
+                Looked::Found(record) => (Some(*record), None),
                 Looked::Nothing(begun) => (None, Some(begun)),
                 Looked::Away => (None, None),
             },

@@ -256,7 +256,7 @@ fn handshake(
     if handshake.is_none() && websocket::is_extended_connect(head) {
         return Err(BadTarget::Method.into());
     }
-    Ok(handshake.map(Box::new))
+    Ok(handshake)
 }
 
 /// CSRF check: a browser sends its session with requests of any page.

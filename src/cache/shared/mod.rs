@@ -63,7 +63,7 @@ pub struct SharedCounters {
 #[derive(Debug)]
 pub enum Looked {
     /// The store's answer, at most `cache.redis.ttl` old, and unchanged as far as this gateway knows.
-    Found(TokenRecord),
+    Found(Box<TokenRecord>),
     /// No entry. The store's answer may be cached.
     Nothing(Begun),
     /// Redis does not answer. Ask the store, and do not cache the answer here.
@@ -146,7 +146,7 @@ impl SharedCache {
         let counter = match there.map(|value| entry::open(&self.key.expose(), value, digest)) {
             Some(Opened::Entry(entry)) if self.believes(digest, &entry, now) => {
                 self.counters.hits.fetch_add(1, Ordering::Relaxed);
-                return Looked::Found(entry.record);
+                return Looked::Found(Box::new(entry.record));
             }
             Some(Opened::Entry(_)) => &self.counters.stale,
             Some(Opened::Bad) => {
