@@ -119,12 +119,14 @@ impl Load {
     }
 }
 
+/// What happens to an endpoint, how it is done, and the statuses that clients may get meanwhile.
+type Failure = (&'static str, fn(&Line), &'static [u16]);
+
 #[tokio::test]
 async fn every_request_is_accounted_for_while_an_endpoint_fails_and_returns() {
     for protocol in [Protocol::Http1, Protocol::Http2] {
         // A machine that has vanished looks like one that is frozen: its connections stay, and nothing comes.
-        let failures: [(_, fn(&Line), &[_]); 2] =
-            [("killed", Line::cut, &[200, 502]), ("frozen", Line::stall, &[200, 502, 504])];
+        let failures: [Failure; 2] = [("killed", Line::cut, &[200, 502]), ("frozen", Line::stall, &[200, 502, 504])];
         for (what, fail, statuses) in failures {
             let (one, other) = (Endpoint::start(protocol).await, Endpoint::start(protocol).await);
             let line = Line::to(one.address()).await;
