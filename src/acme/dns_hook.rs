@@ -1,6 +1,7 @@
 //! The program that writes and removes DNS records: `HOOK add NAME VALUE` and `HOOK remove NAME VALUE`.
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, Read, Seek};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -37,8 +38,11 @@ pub(super) async fn call(hook: &Path, act: Act, record: &Record) -> Result<(), A
         Act::Add => "add",
         Act::Remove => "remove",
     };
+    // A file and not a pipe: a child of the program may keep a pipe open, and nothing reads it meanwhile.
+    let messages = tempfile::tempfile().map_err(|error| failed(error.to_string()))?;
+    let errors = messages.try_clone().map_err(|error| failed(error.to_string()))?;
     let mut command = Command::new(hook);
-    command.args([word, &record.name, &record.value]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.args([word, &record.name, &record.value]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
     let mut running = Running(command.spawn().map_err(|error| failed(format!("cannot be started: {error}")))?);
     let deadline = Instant::now() + TIMEOUT;
     loop {
@@ -47,17 +51,22 @@ pub(super) async fn call(hook: &Path, act: Act, record: &Record) -> Result<(), A
             Ok(None) => return Err(failed(format!("`{word} {}` did not end within {TIMEOUT:?}", record.name))),
             Ok(Some(status)) if status.success() => return Ok(()),
             Ok(Some(status)) => {
-                let mut told = Vec::new();
-                if let Some(errors) = running.0.stderr.take() {
-                    // What cannot be read is not shown.
-                    let _ = errors.take(SHOWN).read_to_end(&mut told);
-                }
-                let told = String::from_utf8_lossy(&told).trim().replace('\n', " | ");
+                // What cannot be read is not shown.
+                let told = beginning(messages).unwrap_or_default();
+                let told = told.trim().replace('\n', " | ");
                 return Err(failed(format!("`{word} {}` ended with {status}: {told}", record.name)));
             }
             Err(error) => return Err(failed(error.to_string())),
         }
     }
+}
+
+/// The beginning of what the program wrote.
+fn beginning(mut messages: File) -> io::Result<String> {
+    let mut told = Vec::new();
+    messages.rewind()?;
+    messages.take(SHOWN).read_to_end(&mut told)?;
+    Ok(String::from_utf8_lossy(&told).into_owned())
 }
 
 /// A program that is killed if it is not waited for.
@@ -101,6 +110,9 @@ mod tests {
             told.ends_with("`add _acme-challenge.a.test` ended with exit status: 3: no zone | of that name"),
             "{told}"
         );
+        let path = hook(folder.path(), "sleep 600 & echo left a child >&2; exit 1");
+        let told = tokio::time::timeout(Duration::from_secs(30), call(&path, Act::Add, &record)).await.unwrap();
+        assert!(told.unwrap_err().to_string().ends_with("left a child"));
         let missing = call(&folder.path().join("none"), Act::Add, &record).await.unwrap_err().to_string();
         assert!(missing.contains("cannot be started"), "{missing}");
     }

@@ -19,6 +19,9 @@ pub enum AcmeError {
         /// What the CA says.
         why: String,
     },
+    /// The CA asks for a proof of a name that was not ordered.
+    #[error("the CA asks for a proof of {0:?}, which was not ordered")]
+    ForeignName(String),
     /// The CA does not offer the configured challenge for a name.
     #[error("the CA does not offer {challenge} for {name}; configure another challenge for this certificate")]
     NoChallenge {
@@ -64,4 +67,24 @@ pub enum AcmeError {
     /// No key could be drawn.
     #[error(transparent)]
     NotMade(#[from] NotMade),
+}
+
+impl AcmeError {
+    /// The text without control characters: parts of it come from the CA and from the program for DNS records, and must not
+    /// begin a new line of a log.
+    pub fn line(&self) -> String {
+        self.to_string().replace(char::is_control, " ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_of_the_ca_stays_on_one_line() {
+        let name = "a.test\n2026 INFO forged\r\u{1b}[31m".to_owned();
+        let told = AcmeError::NotVerified { name, why: "because".to_owned() }.line();
+        assert_eq!(told, "the CA could not verify a.test 2026 INFO forged  [31m: because");
+    }
 }

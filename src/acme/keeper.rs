@@ -141,7 +141,8 @@ impl Keeper {
                                 code = "acme_unreachable",
                                 certificate = name,
                                 "the CA cannot be asked when it wants the certificate renewed; it is renewed after two \
-                                 thirds of its validity: {error}"
+                                 thirds of its validity: {}",
+                                error.line()
                             );
                         }
                         schedule::pause(acme.retry_after, 3, spot)
@@ -169,10 +170,11 @@ impl Keeper {
                     certificate = name,
                     failures,
                     %next,
-                    "no certificate was issued, the one in use stays: {error}"
+                    "no certificate was issued, the one in use stays: {}",
+                    error.line()
                 );
                 state.failures += 1;
-                state.failure = Some(error.to_string());
+                state.failure = Some(error.line());
             }
         }
     }

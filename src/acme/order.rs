@@ -70,7 +70,7 @@ async fn with(
     let identifiers: Vec<Identifier> = wanted.names.iter().cloned().map(Identifier::Dns).collect();
     let mut order = open(account, acme, &identifiers, replaced.and_then(identifier)).await?;
     if order.state().status == OrderStatus::Pending {
-        let proofs = proofs(&mut order, wanted.challenge).await?;
+        let proofs = proofs(&mut order, wanted.challenge, &wanted.names).await?;
         let verified = match wanted.challenge {
             AcmeChallenge::Http | AcmeChallenge::TlsAlpn => {
                 proofs.iter().try_for_each(|proof| folder.announce(&proof.pending))?;
@@ -121,7 +121,7 @@ struct Proof {
 }
 
 /// The proofs of all names that the CA has not verified before.
-async fn proofs(order: &mut Order, challenge: AcmeChallenge) -> Result<Vec<Proof>, AcmeError> {
+async fn proofs(order: &mut Order, challenge: AcmeChallenge, names: &[String]) -> Result<Vec<Proof>, AcmeError> {
     let mut proofs = Vec::new();
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
@@ -133,6 +133,9 @@ async fn proofs(order: &mut Order, challenge: AcmeChallenge) -> Result<Vec<Proof
             Identifier::Dns(name) => name.clone(),
             other => format!("{other:?}"),
         };
+        if !names.iter().any(|wanted| wanted.strip_prefix("*.").unwrap_or(wanted).eq_ignore_ascii_case(&name)) {
+            return Err(AcmeError::ForeignName(name));
+        }
         let Some(challenge) = authorization.challenge(kind(challenge)) else {
             return Err(AcmeError::NoChallenge { name, challenge: word(challenge) });
         };
@@ -167,7 +170,8 @@ async fn by_records(order: &mut Order, acme: &Acme, proofs: &[Proof]) -> Result<
             tracing::warn!(
                 code = "acme_record_left",
                 name = proof.record.name,
-                "a DNS record was not removed: {error}"
+                "a DNS record was not removed: {}",
+                error.line()
             );
         }
     }

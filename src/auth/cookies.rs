@@ -90,6 +90,9 @@ fn parts(line: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// Reports whether a cookie is the session cookie, in any spelling that an upstream could accept.
 fn is_session(part: &[u8]) -> bool {
+    // Some browsers sent a cookie without a name as its value alone.
+    let part = part.trim_ascii();
+    let part = part.strip_prefix(b"=").unwrap_or(part);
     let name = part.split(|byte| *byte == b'=').next().unwrap_or_default();
     name.trim_ascii().eq_ignore_ascii_case(SESSION_COOKIE.as_bytes())
 }

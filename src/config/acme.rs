@@ -1,6 +1,6 @@
 //! `[acme]`: the certificate authority that issues and renews certificates, and the certificates that it issues.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::Uri;
@@ -99,7 +99,8 @@ pub(super) fn read(root: &Table<'_>) -> Option<Acme> {
         let folder = key("folder").file("acme");
         let profile = key("profile").text();
         let external_account = external_account(&key("external_account"), &key("external_account_key_file"));
-        let dns_hook = key("dns_hook").optional_file();
+        // A name alone would be searched in $PATH.
+        let dns_hook = key("dns_hook").optional_file().map(|hook| Path::new(".").join(hook));
         let dns_delay = table.key("dns_delay").only_if(dns_hook.is_some()).duration(Duration::from_secs(30));
         let least = Duration::from_secs(1);
         let retry_after = key("retry_after").duration_within(least..=Duration::MAX, Duration::from_secs(120));

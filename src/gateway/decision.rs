@@ -82,6 +82,9 @@ impl Gateway {
         }
         let target = Target::read(head, self.generation.limits.uri_bytes, exchange.peer())?; // 400 · 421
         if let Some((login, path)) = self.login_at(&target)? {
+            if websocket::is_extended_connect(head) {
+                return Err(BadTarget::Method.into()); // 405
+            }
             exchange.purpose().allows_own()?; // 404
             exchange.matched(self.login.as_ref().ok_or(Refusal::Internal)?, &head.headers);
             return Ok(Decision::LogIn(login, path));

@@ -4,12 +4,14 @@
 //! that fails is a 503.
 
 use std::task::Poll;
+use std::time::Duration;
 
 use http::header::{
     CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
     IF_UNMODIFIED_SINCE, RANGE,
 };
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, request};
+use tokio::time::Instant;
 
 use super::fields::{self, forwarded};
 use super::handle::UpstreamHandle;
@@ -19,6 +21,9 @@ use crate::auth::{Consent, cookies};
 use crate::config::settings::Portal;
 use crate::telemetry::Outcome;
 use crate::upstream::{Lease, OriginFault, OutgoingBody};
+
+/// How much longer the rest of the portal's answer may take: enough for a page of a login.
+const REST: Duration = Duration::from_secs(30);
 
 /// Headers about the body of the request, or about a response that the client has: they are not about the question.
 const NOT_ASKED: [HeaderName; 9] = [
@@ -58,7 +63,8 @@ impl Gateway {
         let upstream = self.upstreams.get(portal.upstream).ok_or(Refusal::Internal)?;
         let question = self.question(portal, head, exchange)?;
         exchange.holds(upstream.share.enter(exchange.sender()).await?); // 429
-        let mut timer = Timer::new(&self.worker.timers, Some(portal.timeout), None);
+        let deadline = Instant::now() + portal.timeout + REST;
+        let mut timer = Timer::new(&self.worker.timers, Some(portal.timeout), Some(deadline));
         let asked = send(upstream, question, &mut timer).await;
         let (answer, mut lease) = match asked {
             Ok((answer, lease)) if !answer.status().is_server_error() => (answer, lease),

@@ -76,7 +76,7 @@ impl LatestRefusals {
             request_id: entry.request_id.to_owned(),
             from: entry.peer.ip().to_canonical(),
             method: beginning(entry.method),
-            path: without_keys(&beginning(entry.path)),
+            path: beginning(&without_keys(entry.path)),
             status: entry.status,
             outcome: entry.outcome,
             cause: entry.cause.map(str::to_owned),

@@ -256,3 +256,35 @@ async fn a_device_token_has_the_limits_of_the_login_token() {
     assert!(set(Terms { disabled: Some(true), ..Terms::default() }).await);
     assert_eq!(login("alice", PASSWORD).to(&gateway).await.status, 403);
 }
+
+#[tokio::test]
+async fn a_logout_removes_nothing_that_an_administrator_has_set() {
+    for per_login in [PerLogin::Shared, PerLogin::Device] {
+        let gateway = gateway(|settings| {
+            with_devices(settings);
+            settings.tokens.per_login = per_login;
+        })
+        .await;
+        let device = token(&login("alice", PASSWORD).to(&gateway).await);
+        let owner = gateway.user("alice").await;
+        let login_token = gateway.store.ledger.issue_login(owner).await.unwrap();
+        let limits = LimitChanges { read_only: Some(true), ..LimitChanges::default() };
+        let terms = Terms { limits, ..Terms::default() };
+        assert!(gateway.store.ledger.set_terms(login_token.id, &terms).await.unwrap());
+        let key = login_token.key.expose();
+        let is_read_only = || async { Ask::post("/api/x", "").token(key).to(&gateway).await.status == 403 };
+        eventually(PATIENCE, "the limit applies", is_read_only).await;
+        is_ended(&gateway, log_out("/logout/", key).to(&gateway).await, &[key]).await;
+        let next = token(&login("alice", PASSWORD).to(&gateway).await);
+        assert_eq!(Ask::post("/api/x", "").token(&next).to(&gateway).await.status, 403, "{per_login:?}");
+
+        // A disabled login token survives the logout of all others.
+        if per_login == PerLogin::Device {
+            let login_token = gateway.store.ledger.issue_login(owner).await.unwrap().id;
+            let disabled = Terms { disabled: Some(true), ..Terms::default() };
+            assert!(gateway.store.ledger.set_terms(login_token, &disabled).await.unwrap());
+            is_ended(&gateway, log_out("/logoutall/", &device).to(&gateway).await, &[&device]).await;
+            assert_eq!(login("alice", PASSWORD).to(&gateway).await.status, 403);
+        }
+    }
+}

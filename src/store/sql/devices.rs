@@ -1,10 +1,10 @@
 //! Tokens that a login issues for one device.
 
-use super::issue::{Draft, login_of};
+use super::issue::{Draft, last_limits, login_of};
 use super::ledger::{check_owner, count_live};
 use super::{Change, Database, SqlStore, Statement, detail};
 use crate::clock::Timestamp;
-use crate::store::{Act, Issued, LedgerError, StoreError, TokenKind, TokenLimits};
+use crate::store::{Act, Issued, LedgerError, StoreError, TokenKind};
 use crate::token::{ScopeSet, SubjectId};
 
 impl<D: Database> SqlStore<D> {
@@ -21,7 +21,7 @@ impl<D: Database> SqlStore<D> {
         if login.as_ref().is_some_and(|login| login.token.disabled.is_some()) {
             return Err(LedgerError::NoValidToken(owner));
         }
-        let limits = login.map(|login| TokenLimits::of(&login.token.record.restrictions)).unwrap_or_default();
+        let limits = last_limits(change, owner).await?;
         let most = self.tokens.max_per_user;
         if count_live(change, owner, now).await? >= u64::from(most)
             && !self.end_oldest_device(change, owner, now).await?
@@ -56,7 +56,8 @@ impl<D: Database> SqlStore<D> {
         }
     }
 
-    /// Revokes the login token and all device tokens of a user; returns their number.
+    /// Revokes the login token and all device tokens of a user; returns their number. A disabled token stays: without it,
+    /// the next login would issue one that works.
     pub(super) async fn end_logins(
         &self,
         change: &mut D::Change,
@@ -64,7 +65,8 @@ impl<D: Database> SqlStore<D> {
         now: Timestamp,
     ) -> Result<usize, LedgerError> {
         check_owner(change, owner).await?;
-        let statement = "SELECT id FROM tokens WHERE user_id = $1 AND (device OR kind = 'login') AND revoked IS NULL";
+        let statement = "SELECT id FROM tokens WHERE user_id = $1 AND (device OR kind = 'login') \
+                         AND revoked IS NULL AND disabled IS NULL";
         let ids: Vec<(i64,)> = change.rows(Statement::new(statement).bind(owner.0)).await?;
         for (id,) in &ids {
             self.revoke_one(change, *id, now).await?;

@@ -42,7 +42,8 @@ impl<D: Database> SqlStore<D> {
         owner: SubjectId,
         now: Timestamp,
     ) -> Result<Issued, LedgerError> {
-        self.new_login(change, owner, self.new_key(self.tokens.format), &TokenLimits::default(), now).await
+        let limits = last_limits(change, owner).await?;
+        self.new_login(change, owner, self.new_key(self.tokens.format), &limits, now).await
     }
 
     /// Issues a login token.
@@ -131,4 +132,13 @@ pub(super) async fn login_of<C: Change>(change: &mut C, owner: SubjectId) -> Res
     let statement = "SELECT * FROM token_details WHERE user_id = $1 AND kind = 'login' AND revoked IS NULL";
     let row: Option<LoginRow> = change.row(Statement::new(statement).bind(owner.0)).await?;
     row.map(|row| Ok(Login { token: row.token.into_details()?, sealed: row.sealed })).transpose()
+}
+
+/// The limits of the login token of a user, or of the last one that was revoked: a logout must not remove what an
+/// administrator has set.
+pub(super) async fn last_limits<C: Change>(change: &mut C, owner: SubjectId) -> Result<TokenLimits, StoreError> {
+    let statement = "SELECT * FROM token_details WHERE user_id = $1 AND kind = 'login' ORDER BY id DESC LIMIT 1";
+    let row: Option<LoginRow> = change.row(Statement::new(statement).bind(owner.0)).await?;
+    let limits = row.map(|row| Ok(TokenLimits::of(&row.token.into_details()?.record.restrictions)));
+    limits.transpose().map(Option::unwrap_or_default)
 }
