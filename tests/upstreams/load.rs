@@ -30,5 +30,5 @@ async fn a_thousand_streams_pass_through_an_endpoint_of_http2() {
         gateway.has_counted("api", "forwarded", 10_000).await;
     }
     assert_eq!((one.count(), two.count()), (10_000, 10_000));
-    assert!((10..=40).contains(&two.connections()), "{}", two.connections());
+    assert!((1..=40).contains(&two.connections()), "{}", two.connections());
 }
