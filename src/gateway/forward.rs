@@ -57,13 +57,13 @@ impl Gateway {
         let deadline = deadline(&request, route, exchange);
         let span = (!route.streaming).then_some(route.response_headers_timeout);
         let mut timer = Timer::new(&self.worker.timers, span, deadline);
-        if exchange.token_has_ended() {
-            return Err(Refusal::TokenEnded);
-        }
         let asks = match &handshake {
             Some(handshake) => Box::pin(asks_to_switch(handshake, &lease, pools, &pool)).await?,
             None => false,
         };
+        if exchange.token_has_ended() {
+            return Err(Refusal::TokenEnded);
+        }
         exchange.sends(&request_body);
         lease.send(request, asks);
         let answer = match wait(&mut lease, &mut timer, &request_body, exchange).await? {
@@ -277,13 +277,13 @@ async fn send_again(
     let (mut lease, pool) = pools.lease(user, chosen, &tried, true).await?;
     name_host(&mut request, route, &pool);
     traces::name_attempt(exchange, request.headers_mut());
-    if exchange.token_has_ended() {
-        return Err(Refusal::TokenEnded);
-    }
     let asks = match handshake {
         Some(handshake) => asks_to_switch(handshake, &lease, pools, &pool).await?,
         None => false,
     };
+    if exchange.token_has_ended() {
+        return Err(Refusal::TokenEnded);
+    }
     lease.send(*request, asks);
     match wait(&mut lease, timer, body, exchange).await? {
         Ok(answer) => {
