@@ -1,5 +1,6 @@
 //! Certificates from a CA: a real ACME server issues, renews and refuses them.
 
+mod away;
 mod command;
 mod window;
 

@@ -54,13 +54,23 @@ struct Known {
 
 /// What a look at a certificate found.
 enum Seen {
-    /// It is valid until then, and the CA was asked when to renew it.
-    Fine { certificate: Box<Certificate>, asked: Result<Option<(Window, Duration)>, AcmeError> },
+    /// It is not due.
+    Fine { certificate: Box<Certificate>, asked: Asked },
     /// It was issued.
     Issued(Box<Certificate>),
     /// Another gateway requests certificates.
     Busy,
     /// It was not issued.
+    Failed(AcmeError),
+}
+
+/// What the CA says to the question when to renew a certificate.
+enum Asked {
+    /// Its window, and when to ask again; `None`: it leaves the time to us.
+    Answered(Option<(Window, Duration)>),
+    /// It was not asked.
+    Not,
+    /// It did not answer.
     Failed(AcmeError),
 }
 
@@ -130,12 +140,16 @@ impl Keeper {
                 known.failures = 0;
                 let (first, last) = ASK_BOUNDS;
                 let pause = match asked {
-                    Ok(Some((window, pause))) => {
-                        known.window = Some((id(&certificate), window));
-                        pause.clamp(first, last)
+                    Asked::Answered(answer) => {
+                        has_answered(&self.unasked);
+                        state.unreachable = None;
+                        answer.map_or(ASK_AGAIN, |(window, pause)| {
+                            known.window = Some((id(&certificate), window));
+                            pause.clamp(first, last)
+                        })
                     }
-                    Ok(None) => ASK_AGAIN,
-                    Err(error) => {
+                    Asked::Not => ASK_AGAIN,
+                    Asked::Failed(error) => {
                         if self.unasked.failed() {
                             tracing::warn!(
                                 code = "acme_unreachable",
@@ -145,6 +159,8 @@ impl Keeper {
                                 error.line()
                             );
                         }
+                        state.unanswered += 1;
+                        state.unreachable = Some(error.line());
                         schedule::pause(acme.retry_after, 3, spot)
                     }
                 };
@@ -153,7 +169,8 @@ impl Keeper {
                 (state.renewal, state.failure) = (Some(due), None);
             }
             Seen::Issued(certificate) => {
-                let _ = self.unasked.succeeded();
+                has_answered(&self.unasked);
+                state.unreachable = None;
                 (known.failures, known.window, known.spot) = (0, None, spot);
                 known.next = now.after(TICK);
                 let until = time(certificate.not_after);
@@ -198,8 +215,11 @@ async fn look(acme: Acme, wanted: AcmeCertificate, window: Option<(Vec<u8>, Wind
         && clock.now() < due(certificate, window.as_ref(), spot)
     {
         let asked = ask(&acme, certificate).await;
-        let asked_window = asked.as_ref().ok().copied().flatten().map(|(window, _)| (id(certificate), window));
-        if clock.now() < due(certificate, asked_window.as_ref().or(window.as_ref()), spot) {
+        let told = match &asked {
+            Asked::Answered(Some((window, _))) => Some((id(certificate), *window)),
+            _ => window,
+        };
+        if clock.now() < due(certificate, told.as_ref(), spot) {
             return Seen::Fine { certificate: Box::new(certificate.clone()), asked };
         }
     }
@@ -211,7 +231,7 @@ async fn look(acme: Acme, wanted: AcmeCertificate, window: Option<(Vec<u8>, Wind
     // Another gateway may have renewed it before this one had the lock.
     let now_there = self::current(&acme, &wanted).await;
     if let Some(certificate) = now_there.filter(|there| current.as_ref() != Some(there)) {
-        return Seen::Fine { certificate: Box::new(certificate), asked: Ok(None) };
+        return Seen::Fine { certificate: Box::new(certificate), asked: Asked::Not };
     }
     match order::issue(&acme, &wanted, current.as_ref(), &lock).await {
         Ok(certificate) => Seen::Issued(Box::new(certificate)),
@@ -226,19 +246,31 @@ async fn current(acme: &Acme, wanted: &AcmeCertificate) -> Option<Certificate> {
     read.ok()?.ok().filter(|read| wanted.names.iter().all(|name| read.names.contains(name)))
 }
 
-/// Asks the CA when it wants a certificate renewed, and when to ask again. `None`: it does not say.
-async fn ask(acme: &Acme, certificate: &Certificate) -> Result<Option<(Window, Duration)>, AcmeError> {
-    let Some(account) = client::known_account(acme, &Folder::at(&acme.folder)).await? else { return Ok(None) };
-    let Some(identifier) = order::identifier(certificate) else { return Ok(None) };
+/// Notes an answer of the CA, and logs the end of an outage.
+fn has_answered(unasked: &Outage) {
+    if let Some(ended) = unasked.succeeded() {
+        let (failures, lasted_ms) = (ended.failures, ended.lasted_ms());
+        tracing::info!(code = "acme_reachable", failures, lasted_ms, "the CA answers again");
+    }
+}
+
+/// Asks the CA when it wants a certificate renewed.
+async fn ask(acme: &Acme, certificate: &Certificate) -> Asked {
+    let account = match client::known_account(acme, &Folder::at(&acme.folder)).await {
+        Ok(Some(account)) => account,
+        Ok(None) => return Asked::Not,
+        Err(error) => return Asked::Failed(error),
+    };
+    let Some(identifier) = order::identifier(certificate) else { return Asked::Not };
     match account.renewal_info(&identifier).await {
         Ok((info, pause)) => {
             let micros = |nanos: i128| Timestamp::from_micros(i64::try_from(nanos / 1_000).unwrap_or(i64::MAX));
             let window = &info.suggested_window;
             let (start, end) = (micros(window.start.unix_timestamp_nanos()), micros(window.end.unix_timestamp_nanos()));
-            Ok(Some((Window { start, end }, pause)))
+            Asked::Answered(Some((Window { start, end }, pause)))
         }
-        Err(Error::Unsupported(_)) => Ok(None),
-        Err(error) => Err(error.into()),
+        Err(Error::Unsupported(_)) => Asked::Answered(None),
+        Err(error) => Asked::Failed(error.into()),
     }
 }
 

@@ -135,6 +135,7 @@ pub(super) fn certificates(settings: &Settings, counts: &ProcessCounters, now: T
             waiting: one.is_stand_in(),
             renewal: state.renewal,
             failure: state.failure.clone(),
+            unreachable: state.unreachable.clone(),
         });
         CertificateStatus { acme, ..CertificateStatus::new(&one.name, &hosts, end, now) }
     };

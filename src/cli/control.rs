@@ -148,13 +148,19 @@ fn certificate(one: &Value) -> Result<()> {
     let (name, end) = (text(one.get("name")), text(one.get("not_after")));
     let acme = one.get("acme").filter(|acme| !acme.is_null());
     let Some(acme) = acme else { return show::line(format!("certificate {name}: expires {end}")) };
-    let failure = text(acme.get("failure"));
+    let (failure, unreachable) = (text(acme.get("failure")), text(acme.get("unreachable")));
     if acme.get("waiting") == Some(&Value::Bool(true)) {
         show::line(format!("certificate {name}: not issued yet, a self-signed one stands in"))?;
     } else {
         show::line(format!("certificate {name}: expires {end}, to be renewed {}", text(acme.get("renewal"))))?;
     }
-    if failure.is_empty() { Ok(()) } else { show::line(format!("  the last attempt failed: {failure}")) }
+    if !failure.is_empty() {
+        show::line(format!("  the last attempt failed: {failure}"))?;
+    }
+    if unreachable.is_empty() {
+        return Ok(());
+    }
+    show::line(format!("  the CA cannot be asked when it wants the certificate renewed: {unreachable}"))
 }
 
 fn ask(target: &Target<'_>, command: &str) -> Result<Value> {

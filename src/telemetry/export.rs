@@ -127,6 +127,11 @@ fn write_acme(page: &mut String, counters: &ProcessCounters) -> fmt::Result {
     for (name, state) in &states {
         writeln!(page, "tokengate_acme_failures_total{{certificate=\"{}\"}} {}", Label(name), state.failures)?;
     }
+    let unanswered = "tokengate_acme_unanswered_total";
+    family(page, unanswered, "counter", "Questions about the time of a renewal that the CA did not answer.")?;
+    for (name, state) in &states {
+        writeln!(page, "{unanswered}{{certificate=\"{}\"}} {}", Label(name), state.unanswered)?;
+    }
     let renewal = "tokengate_acme_renewal_timestamp_seconds";
     family(page, renewal, "gauge", "When each certificate of a CA is to be renewed.")?;
     for (name, state) in &states {
@@ -307,7 +312,7 @@ mod tests {
         *counters.certificates.lock().unwrap() = vec![certificate];
         counters.upstreams.lock().unwrap().insert(Arc::clone(&orders), "shop".to_owned());
         let renewal = Some(crate::clock::Timestamp::from_micros(1_799_000_000_000_000));
-        let issued = AcmeState { issued: 2, failures: 1, renewal, failure: None };
+        let issued = AcmeState { issued: 2, failures: 1, unanswered: 3, renewal, ..AcmeState::default() };
         counters.acme.lock().unwrap().insert("main".to_owned(), issued);
         let numbers = EndpointNumbers { available: true, connections: 2, failures: 3, ejections: 4, retries: 5 };
         let (upstream, endpoint) = ("api".to_owned(), "10.0.0.1:80".to_owned());

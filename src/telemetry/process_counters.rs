@@ -134,10 +134,14 @@ pub struct AcmeState {
     pub issued: u64,
     /// How often it was not issued since the start.
     pub failures: u64,
+    /// How often the CA did not answer when to renew it, since the start.
+    pub unanswered: u64,
     /// When it is to be renewed; `None`: not known yet.
     pub renewal: Option<Timestamp>,
     /// Why the last attempt failed; `None`: it did not.
     pub failure: Option<String>,
+    /// Why the CA could not be asked when to renew it; `None`: it answered, or was not asked.
+    pub unreachable: Option<String>,
 }
 
 /// One counter or gauge.

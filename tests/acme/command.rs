@@ -6,14 +6,14 @@ use std::process::{Child, Command, Output, Stdio};
 use super::*;
 
 /// A gateway in a process of its own.
-struct Process {
+pub(super) struct Process {
     child: Child,
     config: std::path::PathBuf,
     said: Arc<std::sync::Mutex<Vec<String>>>,
 }
 
 impl Process {
-    fn start(folder: &Path, text: &str) -> Process {
+    pub(super) fn start(folder: &Path, text: &str) -> Process {
         let config = folder.join("gateway.toml");
         fs::write(&config, text).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_tokengate"));
@@ -25,15 +25,31 @@ impl Process {
         Process { child, config, said }
     }
 
-    async fn says(&self, part: &str) {
+    pub(super) async fn says(&self, part: &str) {
         let has = || async { self.said.lock().unwrap().iter().any(|line| line.contains(part)) };
         eventually(PATIENCE, part, has).await;
     }
 
-    async fn run(&self, words: &[&str]) -> Output {
+    pub(super) async fn run(&self, words: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tokengate"));
         command.arg("--config").arg(&self.config).args(words);
         tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    }
+
+    /// The warnings and errors in its log.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let said = self.said.lock().unwrap();
+        said.iter().filter(|line| line.contains("WARN") || line.contains("ERROR")).cloned().collect()
+    }
+
+    /// The metrics of its internal listener.
+    pub(super) async fn metrics(&self) -> String {
+        let address = self.said.lock().unwrap().iter().find_map(|line| {
+            let (_, rest) = line.split_once("listening on http://")?;
+            line.contains("internal").then(|| rest.split([' ', ',']).next().unwrap().parse::<SocketAddr>().unwrap())
+        });
+        let stream = tokio::net::TcpStream::connect(address.unwrap()).await.unwrap();
+        Wire::over(stream).ask("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").await.text().to_owned()
     }
 }
 
@@ -44,11 +60,11 @@ impl Drop for Process {
     }
 }
 
-fn text(output: &Output) -> String {
+pub(super) fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-fn serial(file: &Path) -> String {
+pub(super) fn serial(file: &Path) -> String {
     let read = Certificate::read("main", file, file).unwrap();
     let (_, parsed) = x509_parser::parse_x509_certificate(&read.key.cert[0]).unwrap();
     parsed.tbs_certificate.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect::<String>()

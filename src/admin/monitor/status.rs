@@ -151,6 +151,8 @@ pub struct AcmeStatus {
     pub renewal: Option<Timestamp>,
     /// Why the last attempt failed; `None`: it did not.
     pub failure: Option<String>,
+    /// Why the CA could not be asked when to renew it; `None`: it answered, or was not asked.
+    pub unreachable: Option<String>,
 }
 
 /// The store.
