@@ -1,5 +1,7 @@
 //! Traces of requests: what a collector gets, what upstreams see, and what happens without a collector.
 
+mod collector;
+
 use std::net::SocketAddr;
 
 use serde_json::Value;

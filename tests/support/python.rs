@@ -13,6 +13,8 @@ pub static CLIENTS: Python = Python::by("scripts/clients");
 pub static PROXIES: Python = Python::by("scripts/proxies");
 /// The environment of `scripts/openapi`.
 pub static OPENAPI: Python = Python::by("scripts/openapi");
+/// The environment of `scripts/collector`: the program `rotel` beside the interpreter.
+pub static COLLECTOR: Python = Python::by("scripts/collector");
 /// The environment of `scripts/schemathesis`.
 pub static SCHEMATHESIS: Python = Python::by("scripts/schemathesis");
 
