@@ -328,6 +328,26 @@ async fn systemd_is_notified_of_the_start_of_reloads_and_of_the_shutdown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn sigusr1_opens_a_renamed_access_log_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, renamed) = (dir.path().join("access.log"), dir.path().join("access.log.1"));
+    let gateway = Gateway::serve_in(dir, &format!("[log]\naccess_to = \"file:{}\"\n", file.display())).await;
+    let has = async |file: &Path, path: &str| {
+        let read = || fs::read_to_string(file).unwrap_or_default();
+        eventually(PATIENCE, path, || async { read().contains(&format!(" path={path} ")) }).await;
+        read().lines().count()
+    };
+    assert_eq!(status(gateway.address, "/first", "").await, 401);
+    assert_eq!(has(&file, "/first").await, 1);
+    fs::rename(&file, &renamed).unwrap();
+    gateway.signal(Signal::USR1);
+    eventually(PATIENCE, "the file is there again", || async { file.exists() }).await;
+    assert_eq!(status(gateway.address, "/second", "").await, 401);
+    assert_eq!((has(&file, "/second").await, has(&renamed, "/first").await), (1, 1));
+    gateway.stop(Signal::TERM).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_superuser_the_log_says_how_to_create_one() {
     let dir = tempfile::tempdir().unwrap();
     let made = Command::new(env!("CARGO_BIN_EXE_tokengate")).arg("cert").current_dir(dir.path()).output().unwrap();
