@@ -173,14 +173,15 @@ impl Tracer {
     /// Decides whether a request is recorded.
     pub fn begin(&self, fields: &HeaderMap, started: Instant) -> Option<Rc<Trace>> {
         let rules = self.switch.get()?;
-        let parent = Parent::read(fields);
-        let is_recorded = match parent.filter(|_| rules.trust_parent) {
+        let trusted = if rules.trust_parent { Parent::read(fields) } else { None };
+        let is_recorded = match trusted {
             Some(parent) => parent.is_sampled,
             None => self.is_next(rules.sample),
         };
         if !is_recorded {
             return None;
         }
+        let parent = trusted.or_else(|| Parent::read(fields));
         let id = match parent {
             Some(parent) => parent.trace,
             None => TraceId(u128::from_be_bytes(random()?).max(1)),

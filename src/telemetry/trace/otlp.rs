@@ -1,9 +1,15 @@
 //! Finished traces as an `ExportTraceServiceRequest` of OTLP 1, in its JSON form: ids in hexadecimal digits, 64-bit numbers
 //! as texts. Names of attributes are those of the semantic conventions for HTTP.
+//!
+//! The messages borrow from the traces and are written at once: building a tree of values first takes several times as long.
 
-use serde_json::{Value, json};
+use std::borrow::Cow;
+use std::fmt::Display;
+use std::time::Duration;
 
-use super::{FinishedTrace, Span, SpanKind};
+use serde::{Serialize, Serializer};
+
+use super::{FinishedTrace, Span, SpanId, SpanKind, TraceId};
 use crate::telemetry::Outcome;
 
 /// The media type of the request.
@@ -16,118 +22,199 @@ const CLIENT: u8 = 3;
 /// `STATUS_CODE_ERROR`.
 const ERROR: u8 = 2;
 
-/// The body of a request with these traces.
-pub fn request(service: &str, instance: &str, traces: &[Box<FinishedTrace>]) -> Vec<u8> {
-    let spans: Vec<Value> = traces.iter().flat_map(|trace| spans_of(trace)).collect();
-    let resource = [
-        text("service.name", service),
-        text("service.version", env!("CARGO_PKG_VERSION")),
-        text("service.instance.id", instance),
-    ];
-    let scope = json!({ "name": "tokengate", "version": env!("CARGO_PKG_VERSION") });
-    json!({ "resourceSpans": [{
-        "resource": { "attributes": resource },
-        "scopeSpans": [{ "scope": scope, "spans": spans }],
-    }]})
-    .to_string()
-    .into_bytes()
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Request<'a> {
+    resource_spans: [ResourceSpans<'a>; 1],
 }
 
-fn spans_of(trace: &FinishedTrace) -> Vec<Value> {
-    let nanos = |micros: i64| micros.saturating_mul(1_000).max(0);
-    let took = |duration: std::time::Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
-    let end = nanos(trace.ended.as_micros());
-    let start = end.saturating_sub(took(trace.took));
-    let times = |start: i64, end: i64| (start.to_string(), end.to_string());
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ResourceSpans<'a> {
+    resource: Resource<'a>,
+    scope_spans: [ScopeSpans<'a>; 1],
+}
+
+#[derive(Serialize)]
+struct Resource<'a> {
+    attributes: [Attribute<'a>; 3],
+}
+
+#[derive(Serialize)]
+struct ScopeSpans<'a> {
+    scope: Scope,
+    spans: Vec<Message<'a>>,
+}
+
+#[derive(Serialize)]
+struct Scope {
+    name: &'static str,
+    version: &'static str,
+}
+
+/// A span.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Message<'a> {
+    trace_id: Text<TraceId>,
+    span_id: Text<SpanId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent_span_id: Option<Text<SpanId>>,
+    name: Cow<'a, str>,
+    kind: u8,
+    start_time_unix_nano: Text<i64>,
+    end_time_unix_nano: Text<i64>,
+    attributes: Vec<Attribute<'a>>,
+    status: Status,
+}
+
+#[derive(Serialize)]
+struct Status {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<u8>,
+}
+
+#[derive(Serialize)]
+struct Attribute<'a> {
+    key: &'static str,
+    value: AnyValue<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+enum AnyValue<'a> {
+    StringValue(Cow<'a, str>),
+    IntValue(Text<i64>),
+}
+
+/// A value that is written as a text.
+struct Text<T>(T);
+
+impl<T: Display> Serialize for Text<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// The body of a request with these traces.
+pub fn request(service: &str, instance: &str, traces: &[Box<FinishedTrace>]) -> Vec<u8> {
+    let version = env!("CARGO_PKG_VERSION");
+    let attributes =
+        [text("service.name", service), text("service.version", version), text("service.instance.id", instance)];
+    let mut spans = Vec::with_capacity(traces.iter().map(|trace| 1 + trace.spans.len()).sum());
+    for trace in traces {
+        add_spans(&mut spans, trace);
+    }
+    let scope_spans = [ScopeSpans { scope: Scope { name: "tokengate", version }, spans }];
+    let request = Request { resource_spans: [ResourceSpans { resource: Resource { attributes }, scope_spans }] };
+    // Writing to memory cannot fail, and all keys are texts.
+    serde_json::to_vec(&request).unwrap_or_default()
+}
+
+/// Adds the span of the request, then those of its parts.
+fn add_spans<'a>(spans: &mut Vec<Message<'a>>, trace: &'a FinishedTrace) {
+    let nanos = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+    let end = trace.ended.as_micros().saturating_mul(1_000).max(0);
+    let start = end.saturating_sub(nanos(trace.took));
 
     let facts = &trace.facts;
-    let route = facts.route.as_deref().unwrap_or_default();
-    let mut attributes = vec![
+    let is_error = facts.status.is_none_or(|status| status >= 500) || facts.outcome.is_origin_failure();
+    let name = match facts.route.as_deref() {
+        Some(route) => format!("{} {route}", facts.method).into(),
+        None => Cow::Borrowed(facts.method.as_str()),
+    };
+    spans.push(Message {
+        trace_id: Text(trace.id),
+        span_id: Text(trace.span),
+        parent_span_id: trace.parent.map(Text),
+        name,
+        kind: SERVER,
+        start_time_unix_nano: Text(start),
+        end_time_unix_nano: Text(end),
+        attributes: about_request(trace, is_error),
+        status: Status::of(is_error),
+    });
+    let mut attempts = 0;
+    for span in &trace.spans {
+        let begins = start.saturating_add(nanos(span.after));
+        let (name, kind, attributes) = about(span, &facts.method, attempts);
+        attempts += i64::from(span.kind == SpanKind::Attempt);
+        spans.push(Message {
+            trace_id: Text(trace.id),
+            span_id: Text(span.id),
+            parent_span_id: Some(Text(trace.span)),
+            name: Cow::Borrowed(name),
+            kind,
+            start_time_unix_nano: Text(begins),
+            end_time_unix_nano: Text(begins.saturating_add(nanos(span.took))),
+            attributes,
+            status: Status::of(span.kind == SpanKind::Attempt && span.status.is_none_or(|status| status >= 400)),
+        });
+    }
+}
+
+/// The attributes of a request.
+fn about_request(trace: &FinishedTrace, is_error: bool) -> Vec<Attribute<'_>> {
+    let facts = &trace.facts;
+    let mut attributes = Vec::with_capacity(10);
+    attributes.extend([
         text("http.request.method", &facts.method),
         text("network.protocol.version", facts.version),
         text("tokengate.request_id", &facts.request_id),
         text("tokengate.outcome", facts.outcome.code()),
-    ];
+    ]);
     attributes.extend(facts.path.as_deref().map(|path| text("url.path", path)));
-    attributes.extend(facts.peer.map(|peer| text("client.address", &peer.ip().to_canonical().to_string())));
+    attributes.extend(facts.peer.map(|peer| owned("client.address", peer.ip().to_canonical().to_string())));
     attributes.extend(facts.route.as_deref().map(|route| text("http.route", route)));
-    attributes.extend(facts.user.map(|user| text("user.id", &user.to_string())));
+    attributes.extend(facts.user.map(|user| owned("user.id", user.to_string())));
     attributes.extend(facts.status.map(|status| number("http.response.status_code", status.into())));
-    let is_error = facts.status.is_none_or(|status| status >= 500) || facts.outcome.is_origin_failure();
     if is_error && facts.outcome != Outcome::ClientGone {
         attributes.push(text("error.type", facts.outcome.code()));
     }
-    let (start_text, end_text) = times(start, end);
-    let mut request = json!({
-        "traceId": trace.id.to_string(),
-        "spanId": trace.span.to_string(),
-        "name": format!("{} {route}", facts.method).trim_end(),
-        "kind": SERVER,
-        "startTimeUnixNano": start_text,
-        "endTimeUnixNano": end_text,
-        "attributes": attributes,
-        "status": if is_error { json!({ "code": ERROR }) } else { json!({}) },
-    });
-    if let (Some(parent), Some(object)) = (trace.parent, request.as_object_mut()) {
-        object.insert("parentSpanId".to_owned(), parent.to_string().into());
-    }
-    let mut attempts = 0_u32;
-    let parts = trace.spans.iter().map(|span| {
-        let begins = start.saturating_add(took(span.after));
-        let (begins, ends) = times(begins, begins.saturating_add(took(span.took)));
-        let resends = attempts;
-        if span.kind == SpanKind::Attempt {
-            attempts += 1;
-        }
-        let (name, kind, attributes) = about(span, &facts.method, resends);
-        let is_error = span.kind == SpanKind::Attempt && span.status.is_none_or(|status| status >= 400);
-        json!({
-            "traceId": trace.id.to_string(),
-            "spanId": span.id.to_string(),
-            "parentSpanId": trace.span.to_string(),
-            "name": name,
-            "kind": kind,
-            "startTimeUnixNano": begins,
-            "endTimeUnixNano": ends,
-            "attributes": attributes,
-            "status": if is_error { json!({ "code": ERROR }) } else { json!({}) },
-        })
-    });
-    let parts: Vec<Value> = parts.collect();
-    [vec![request], parts].concat()
+    attributes
 }
 
-/// Name, kind and attributes of a part.
-fn about(span: &Span, method: &str, resends: u32) -> (String, u8, Vec<Value>) {
+/// Name, kind and attributes of a part. `attempts` is the number of attempts before it.
+fn about<'a>(span: &Span, method: &'a str, attempts: i64) -> (&'a str, u8, Vec<Attribute<'a>>) {
     match span.kind {
-        SpanKind::Lookup => ("look up credentials".to_owned(), INTERNAL, Vec::new()),
+        SpanKind::Lookup => ("look up credentials", INTERNAL, Vec::new()),
         SpanKind::Attempt => {
             let mut attributes = vec![text("http.request.method", method)];
             attributes.extend(span.status.map(|status| number("http.response.status_code", status.into())));
             if span.status.is_none() {
                 attributes.push(text("error.type", "no_response"));
             }
-            if resends > 0 {
-                attributes.push(number("http.request.resend_count", resends.into()));
+            if attempts > 0 {
+                attributes.push(number("http.request.resend_count", attempts));
             }
-            (method.to_owned(), CLIENT, attributes)
+            (method, CLIENT, attributes)
         }
     }
 }
 
-fn text(key: &str, value: &str) -> Value {
-    json!({ "key": key, "value": { "stringValue": value } })
+impl Status {
+    fn of(is_error: bool) -> Status {
+        Status { code: is_error.then_some(ERROR) }
+    }
 }
 
-fn number(key: &str, value: i64) -> Value {
-    json!({ "key": key, "value": { "intValue": value.to_string() } })
+fn text<'a>(key: &'static str, value: &'a str) -> Attribute<'a> {
+    Attribute { key, value: AnyValue::StringValue(Cow::Borrowed(value)) }
+}
+
+fn owned(key: &'static str, value: String) -> Attribute<'static> {
+    Attribute { key, value: AnyValue::StringValue(Cow::Owned(value)) }
+}
+
+fn number(key: &'static str, value: i64) -> Attribute<'static> {
+    Attribute { key, value: AnyValue::IntValue(Text(value)) }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use serde_json::{Value, json};
 
-    use super::super::{Facts, SpanId, TraceId};
+    use super::super::Facts;
     use super::*;
     use crate::clock::Timestamp;
 
