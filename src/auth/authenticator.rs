@@ -119,16 +119,20 @@ impl Authenticator {
     ) -> Result<Arc<Identity>, AuthFailure> {
         let digest = shown.digest();
         let now = self.clock.now();
-        let identity = match self.memory.get(digest, now) {
+        match self.memory.get(digest, now) {
             Some(Verdict::Caller(identity)) => {
                 self.recorder.cache_hit();
-                identity
+                Ok(identity)
             }
             // Boxed: otherwise the future of every request would reserve space for this one.
-            other => Box::pin(self.judge(rules, (shown, method), other, from, now)).await?,
-        };
-        self.uses.note(&identity, now);
-        Ok(identity)
+            other => Box::pin(self.judge(rules, (shown, method), other, from, now)).await,
+        }
+    }
+
+    /// Records that this token was used: a route has admitted its request. A refused request is no use, so it does not keep
+    /// a token valid that ends when it is not used.
+    pub fn note_use(&self, identity: &Identity) {
+        self.uses.note(identity, self.clock.now());
     }
 
     /// Resolves a key that has no valid entry in memory; `remembered` is its entry.

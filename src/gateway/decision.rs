@@ -130,6 +130,9 @@ impl Gateway {
             check_csrf(head, &target, exchange.peer().secure)?; // 403
         }
         let permit = Permit::grant(route, caller, asked(route, head, exchange))?; // 403
+        if let Some(caller) = permit.caller() {
+            self.worker.authenticator.note_use(caller);
+        }
         if length.is_some_and(|length| length > route.settings.body_limit) {
             return Err(BodyFault::TooLarge.into()); // 413
         }

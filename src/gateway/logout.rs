@@ -66,6 +66,7 @@ impl Gateway {
         if all && caller.is_read_only() {
             return Err(NotPermitted::ReadOnly.into());
         }
+        self.worker.authenticator.note_use(&caller);
         let name = caller.values().user_name.to_str().map(decode).unwrap_or_default();
         let token = Identity::token(&caller).ok_or(AuthFailure::NoCredentials)?;
         Ok(LogOut { user: caller.subject(), name, token, from, all })

@@ -106,6 +106,39 @@ async fn a_tunnel_ends_when_its_token_may_no_longer_be_used_for_it() {
 }
 
 #[tokio::test]
+async fn a_refused_request_is_no_use_of_its_token() {
+    let origin = Origin::answering("ok").await;
+    let gateway = Site::before(&origin).start().await;
+    let days = TokenLimits { unused_days: Some(2), ..TokenLimits::default() };
+    let networks = Networks::parse("192.0.2.0/24").unwrap();
+    let (elsewhere, in_network) = issue(&gateway, TokenLimits { networks, ..days.clone() }).await;
+    let (reader, read_only) = issue(&gateway, TokenLimits { read_only: true, ..days.clone() }).await;
+    let (unscoped, plain) = issue(&gateway, days).await;
+    let last_used =
+        async |id| gateway.store.ledger.show(tokengate::store::TokenRef::Id(id)).await.unwrap().unwrap().last_used;
+    for http in BOTH {
+        for ask in [
+            Ask::get("/api/x").token(&in_network),
+            Ask::post("/api/x", "x").token(&read_only),
+            Ask::get("/scoped/x").token(&plain),
+            Ask::get("/nowhere/x").token(&plain),
+        ] {
+            assert!([403, 404].contains(&ask.over(http, &gateway).await.status), "{ask:?}");
+        }
+    }
+    // Uses are written in the order of the requests, so the others would be written by now.
+    let witness = gateway.issue("witness").await;
+    assert_eq!(Ask::get("/api/x").token(&witness).to(&gateway).await.status, 200);
+    let counted = || async { gateway.metric("tokengate_uses_written_total") == 1 };
+    eventually(PATIENCE, "the use of the witness is written, and no other", counted).await;
+    for id in [elsewhere, reader, unscoped] {
+        assert_eq!(last_used(id).await, None);
+    }
+    assert_eq!(Ask::get("/api/x").token(&read_only).to(&gateway).await.status, 200);
+    eventually(PATIENCE, "an admitted request is a use", || async { last_used(reader).await.is_some() }).await;
+}
+
+#[tokio::test]
 async fn a_token_that_is_not_used_for_its_days_is_invalid_until_an_administrator_changes_it() {
     let origin = Origin::answering("ok").await;
     let gateway = Site::before(&origin).start().await;
