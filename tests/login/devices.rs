@@ -241,6 +241,27 @@ async fn a_shared_login_token_is_ended_by_a_logout_and_limits_hold_there_too() {
 }
 
 #[tokio::test]
+async fn logout_all_ends_a_login_token_that_was_rotated_and_still_works() {
+    for per_login in [PerLogin::Shared, PerLogin::Device] {
+        let gateway = gateway(|settings| {
+            with_devices(settings);
+            settings.tokens.per_login = per_login;
+        })
+        .await;
+        let ledger = &gateway.store.ledger;
+        let former = ledger.issue_login(gateway.user("alice").await).await.unwrap();
+        let named = NamedToken { name: "ci".to_owned(), ..NamedToken::default() };
+        let named = ledger.issue_named(gateway.user("alice").await, &named).await.unwrap();
+        let named = ledger.rotate(named.id, Duration::from_secs(3_600)).await.unwrap();
+        let present = ledger.rotate(former.id, Duration::from_secs(3_600)).await.unwrap();
+        let (former, present) = (former.key.expose(), present.key.expose());
+        assert_eq!((status(&gateway, former).await, status(&gateway, present).await), (200, 200));
+        is_ended(&gateway, log_out("/logoutall/", present).to(&gateway).await, &[present, former]).await;
+        assert_eq!(status(&gateway, named.key.expose()).await, 200, "other tokens stay");
+    }
+}
+
+#[tokio::test]
 async fn a_device_token_has_the_limits_of_the_login_token() {
     let gateway = gateway(with_devices).await;
     let owner = gateway.user("alice").await;

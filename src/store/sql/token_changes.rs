@@ -145,7 +145,9 @@ impl<D: Database> SqlStore<D> {
             }
             // A user has one login token. The former one becomes a named token, whose key is never shown again.
             let name = if kind == TokenKind::Login { FORMER_LOGIN } else { former.name.as_str() };
-            let statement = "UPDATE tokens SET expires = $1, kind = 'named', name = $2, sealed = NULL WHERE id = $3";
+            // As a token of a login it ends with the others when the user logs out everywhere.
+            let statement = "UPDATE tokens SET expires = $1, device = (device OR kind = 'login'), kind = 'named', name = $2, \
+                             sealed = NULL WHERE id = $3";
             let statement = Statement::new(statement).bind(end.map(Timestamp::as_micros)).bind(name).bind(token.0);
             change.execute(statement).await?;
         }
