@@ -26,7 +26,7 @@ pub fn run(config: &Path, only_add: bool, json: bool) -> Result<()> {
     };
     let steps = if only_add { Steps::AddKey } else { Steps::All };
     let done = runtime::for_command()?.block_on(store::rotate_key(&settings, steps, report))?;
-    let Some(Progress { renewed, unreadable, total, .. }) = done else {
+    let Some(Progress { renewed, unreadable, total, continued, .. }) = done else {
         if json {
             return show::json(&json!({ "key_file": key_file, "finished": false }));
         }
@@ -36,10 +36,16 @@ pub fn run(config: &Path, only_add: bool, json: bool) -> Result<()> {
     if json {
         let shown = json!({
             "key_file": key_file, "finished": true, "total": total, "encrypted": renewed, "unreadable": unreadable,
+            "continued": continued,
         });
         return show::json(&shown);
     }
     show::line(format!("{key_file} has the new key only; {renewed} of {total} login tokens were encrypted again."))?;
+    if continued {
+        show::line(
+            "The file had this key already. If it leaked too, run the command again: it then creates another key.",
+        )?;
+    }
     if unreadable > 0 {
         show::note(format_args!(
             "warning: {unreadable} could not be decrypted, and could not be before. They stay valid; a reset replaces them"

@@ -31,6 +31,8 @@ pub struct Progress {
     pub renewed: u64,
     /// Values that no key decrypts. They could not be decrypted before, either.
     pub unreadable: u64,
+    /// Whether the file already had the second key: an earlier run was interrupted, or only added it.
+    pub continued: bool,
 }
 
 /// Why the key was not replaced. The command can be run again.
@@ -118,7 +120,8 @@ async fn rotate<D: Database>(
     if !fits.map_err(|error| database.unopened(error))? {
         return Err(OpenError::WrongKey { key_file: path.clone(), store: database.place() }.into());
     }
-    if file.count() == 1 {
+    let continued = file.count() > 1;
+    if !continued {
         Secrets::read(path)?.with_new_key()?.replace(path)?;
         file = read()?;
     }
@@ -130,7 +133,7 @@ async fn rotate<D: Database>(
     let progress = sql::reseal(database, settings, &sealer, report).await?;
     let newest = Secrets::read(path)?.newest();
     newest.replace(path).map_err(|source| RotationError::NotFinished { source })?;
-    Ok(Some(progress))
+    Ok(Some(Progress { continued, ..progress }))
 }
 
 /// Two processes at once would each add a key, and one of the two would be lost.
