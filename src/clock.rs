@@ -4,6 +4,7 @@
 //! elsewhere (`clippy.toml`), so that tests can set the time. To measure durations, use the monotonic
 //! [`Clock::instant`].
 
+mod calendar;
 mod rfc3339;
 mod steady;
 
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 
+pub use self::calendar::{Period, Span};
 pub use self::rfc3339::NoTime;
 use self::steady::Steady;
 pub use self::steady::{ClockLook, Step};

@@ -127,7 +127,7 @@ fn without_marks(text: &str, examples: bool) -> String {
 /// The paths of all values of a tree, with `NAME` for names that operators choose.
 fn leaves(table: &toml::Table, path: &str, out: &mut BTreeSet<String>) {
     for (key, value) in table {
-        let named = ["listeners", "certificates", "upstreams", "portals", "rates", "routes"].contains(&path);
+        let named = ["listeners", "certificates", "upstreams", "portals", "rates", "quotas", "routes"].contains(&path);
         let key = if named { "NAME" } else { key };
         let path = if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
         let is_table = |value: &toml::Value| value.is_table();

@@ -80,6 +80,8 @@ mod portals;
 #[cfg(test)]
 mod race;
 #[cfg(test)]
+mod quotas;
+#[cfg(test)]
 mod rates;
 #[cfg(test)]
 mod reload;

@@ -10,6 +10,7 @@ mod feed;
 mod keys;
 mod limits;
 mod postgres;
+mod quotas;
 mod roles;
 mod sessions;
 mod site;

@@ -163,6 +163,7 @@ impl Changes {
         );
         changes.named("certificate", &before.certificates, &after.certificates, |one| &one.name);
         changes.named("rate", &before.rates, &after.rates, |one| &one.name);
+        changes.named("quota", &before.quotas, &after.quotas, |one| &one.name);
         changes.named("upstream", &before.upstreams, &after.upstreams, |one| &one.name);
         let upstream = |settings: &Settings, index: usize| settings.upstreams.get(index).map(|one| one.name.clone());
         changes.compared(

@@ -101,7 +101,12 @@ impl Builder {
             }),
         };
         let counts = before.map(|old| &old.generation.rates);
-        let rates = Rates::build(&settings, counts, self.services.shared_rates.as_ref(), &self.services.counts);
+        let rates = Rates::build(
+            &settings,
+            counts,
+            (self.services.shared_rates.as_ref(), self.services.quotas.as_ref()),
+            &self.services.counts,
+        );
         let number = before.map_or(1, |old| old.generation.number + 1);
         let parts = Parts { refused: refused.clone(), issuer: issuer.clone(), forms, spool, upstreams, rates };
         let generation = rules.with(&settings, number, parts);

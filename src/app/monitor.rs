@@ -16,7 +16,7 @@ use crate::admin::monitor::status::{
     AcmeStatus, CertificateStatus, EndpointState, EndpointStatus, ReloadStatus, RouteStatus, SharedCacheStatus,
     StoreStatus, UpstreamStatus,
 };
-use crate::admin::monitor::{Monitor, Names, ReloadHandle, Status};
+use crate::admin::monitor::{AskNames, AskQuotas, Monitor, Names, ReloadHandle, Status};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Settings;
 use crate::config::settings::{
@@ -54,6 +54,10 @@ pub(super) fn new(sources: Sources<'_>) -> (Arc<Monitor>, Sampler) {
         let in_use = in_use.clone();
         move || names(&in_use.borrow().settings)
     };
+    let quotas = {
+        let in_use = in_use.clone();
+        move || in_use.borrow().settings.quotas.clone()
+    };
     let refused = Arc::clone(&services.counts.refused_tokens);
     let (services, clock, started) = (services.clone(), clock.clone(), clock.now());
     let ask = move || {
@@ -63,7 +67,8 @@ pub(super) fn new(sources: Sources<'_>) -> (Arc<Monitor>, Sampler) {
         services.tell(&mut status, now);
         status
     };
-    (Arc::new(Monitor::new(history, recorders.to_vec(), Arc::new(names), Arc::new(ask), reloads, refused)), sampler)
+    let names: (AskNames, AskQuotas) = (Arc::new(names), Arc::new(quotas));
+    (Arc::new(Monitor::new(history, recorders.to_vec(), names, Arc::new(ask), reloads, refused)), sampler)
 }
 
 fn names(settings: &Settings) -> Names {

@@ -24,7 +24,7 @@ use crate::telemetry::{LogWriter, Recorder};
 /// Time limit at shutdown for writing the last lines of the access log.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
-/// Time limit at shutdown for writing the last uses of tokens.
+/// Time limit at shutdown for writing the last uses of tokens and the counts of quotas.
 const LAST_USES: Duration = Duration::from_secs(2);
 
 /// A running gateway. Dropping it does not stop its threads; they end with the process.
@@ -47,7 +47,7 @@ pub struct Running {
     pub(super) predecessor: watch::Sender<Option<i32>>,
     /// Ends when the predecessor has ended or was asked to stop.
     pub(super) following: Option<tokio::task::JoinHandle<()>>,
-    /// Writes the last uses of tokens; ends after the last worker.
+    /// Writes the last uses of tokens and the counts of quotas; ends after the last worker.
     pub(super) last_uses: tokio::task::JoinHandle<()>,
 }
 
@@ -232,7 +232,7 @@ impl Running {
         }
         drop((self.services, self.reloader));
         if tokio::time::timeout(LAST_USES, self.last_uses).await.is_err() {
-            tracing::warn!("the last uses of some tokens were not written");
+            tracing::warn!("the last uses of some tokens, or counts of quotas, were not written");
         }
         if let Some(log) = self.log.take() {
             let written = tokio::task::spawn_blocking(move || log.stop(LAST_LINES)).await;

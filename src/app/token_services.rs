@@ -11,7 +11,7 @@ use super::{StartError, prune};
 use crate::admin::monitor::Status;
 use crate::admin::monitor::status::FeedStatus;
 use crate::cache::{
-    ExposedTokens, IdentityCache, Resolver, ResolverHandle, SharedCache, SharedRates, Sources, Uses, Watcher,
+    ExposedTokens, IdentityCache, Quotas, Resolver, ResolverHandle, SharedCache, SharedRates, Sources, Uses, Watcher,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::config::Settings;
@@ -36,13 +36,15 @@ pub(super) struct TokenServices {
     pub counts: Arc<ProcessCounters>,
     /// The rates that gateways count together; `None`: `[cache.redis]` is not configured.
     pub shared_rates: Option<Arc<SharedRates>>,
+    /// The counts of quotas; `None`: the store cannot keep them.
+    pub quotas: Option<Quotas>,
     shared: Option<Arc<SharedCache>>,
     /// Name of each push feed, and whether it is connected.
     feeds: Vec<(&'static str, PushState)>,
 }
 
-/// Starts every task that maintains token data. The returned task writes last uses; it ends when all senders are
-/// dropped.
+/// Starts every task that maintains token data. The returned task writes last uses and counts of quotas; it ends when
+/// all senders are dropped.
 pub(super) async fn start(
     settings: &Settings,
     store: &Store,
@@ -82,6 +84,12 @@ pub(super) async fn start(
     let (exposed, exposures) = ExposedTokens::new(Arc::clone(tokens), clock.clone());
     let every = settings.tokens.last_used_every;
     let (uses, writing) = Uses::new(Arc::clone(&store.ledger), every, clock.clone(), Arc::clone(&counts));
+    let (quotas, saving) = store.quotas.as_ref().map(|quotas| Quotas::new(Arc::clone(quotas))).unzip();
+    let saving = async {
+        if let Some(saving) = saving {
+            saving.await;
+        }
+    };
     let (events, _) = broadcast::channel(EVENTS);
     let from_store = tokens.feed().map(|feed| ("Push of the store", feed));
     let from_shared = shared.as_ref().map(|shared| ("Channel of the shared cache", shared.feed()));
@@ -102,8 +110,12 @@ pub(super) async fn start(
         events,
         counts,
         shared_rates,
+        quotas,
         shared,
         feeds: push_states,
+    };
+    let writing = async {
+        tokio::join!(writing, saving);
     };
     Ok((services, tokio::spawn(writing)))
 }

@@ -147,9 +147,8 @@ impl Subject<'_> {
             ),
         ];
         let rates = route.rates.iter().filter_map(|name| self.settings.rates.iter().find(|rate| rate.name == **name));
-        let rates: Vec<String> = rates
-            .map(|rate| format!("{} ({} for each {}, burst {})", rate.name, rate.rate, rate.key, rate.burst))
-            .collect();
+        let quotas = route.quotas.iter().filter_map(|name| self.settings.quotas.iter().find(|one| one.name == **name));
+        let rates: Vec<String> = rates.map(ToString::to_string).chain(quotas.map(ToString::to_string)).collect();
         if !rates.is_empty() {
             all.push(("rates", vec![("rates", rates.join(", "))]));
         }

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 
 use super::args::{LimitOptions, Paging, TokenCommand, TokenEdit};
 use super::show::{Colour, Table};
-use super::{show, store};
+use super::{check, show, store};
 use crate::clock::{Clock, Timestamp};
+use crate::rates::Remaining;
 use crate::store::{
     End, Issued, LimitChanges, NamedToken, OnConflict, Store, Terms, TokenDetails, TokenFilter, TokenKind, TokenLimits,
     TokenRef, User,
@@ -60,10 +61,20 @@ pub fn run(config: &Path, command: TokenCommand) -> Result<()> {
             })
         }
         TokenCommand::List { user, paging } => store::with(config, async |store| list(&store, user, &paging).await),
-        TokenCommand::Show { id, json } => store::with(config, async |store| {
-            let token = found(&store, TokenRef::Id(TokenId(id))).await?;
-            if json { show::json(&as_json(&token)) } else { details(&token) }
-        }),
+        TokenCommand::Show { id, json } => {
+            let quotas = check::settings(config)?.quotas;
+            store::with(config, async |store| {
+                let token = found(&store, TokenRef::Id(TokenId(id))).await?;
+                let remaining = match &store.quotas {
+                    Some(kept) => {
+                        let now = Clock::system().now();
+                        Remaining::of_token(&**kept, &quotas, token.record.digest, now).await?
+                    }
+                    None => Vec::new(),
+                };
+                if json { show::json(&with_quotas(as_json(&token), &remaining)) } else { details(&token, &remaining) }
+            })
+        }
         TokenCommand::Rotate { id, overlap, at_once, yes, json } => store::with(config, async |store| {
             rotate(&store, TokenId(id), (!at_once).then_some(overlap), yes, json).await
         }),
@@ -231,7 +242,7 @@ fn row(token: &TokenDetails) -> Vec<(String, Option<Colour>)> {
     ]
 }
 
-fn details(token: &TokenDetails) -> Result<()> {
+fn details(token: &TokenDetails, remaining: &[Remaining]) -> Result<()> {
     let at = |at: Option<Timestamp>| at.map_or_else(|| "never".to_owned(), |at| at.to_string());
     let rows = [
         ("id", token.record.id.to_string()),
@@ -252,7 +263,10 @@ fn details(token: &TokenDetails) -> Result<()> {
         ("exposed", at(token.exposed)),
         ("note", token.note.clone()),
     ];
-    rows.iter().try_for_each(|(name, value)| show::line(format!("{name:<14}{value}")))
+    rows.iter().try_for_each(|(name, value)| show::line(format!("{name:<14}{value}")))?;
+    remaining.iter().try_for_each(|Remaining { quota, limit, left, until }| {
+        show::line(format!("{:<14}{left} of {limit} left until {until} ({quota})", "quota"))
+    })
 }
 
 fn kind(token: &TokenDetails) -> &'static str {
@@ -285,6 +299,15 @@ fn rate(token: &TokenDetails) -> Option<String> {
 
 fn unused_days(token: &TokenDetails) -> Option<u32> {
     token.record.restrictions.use_by.map(|use_by| use_by.days)
+}
+
+/// A token with what it has left of the quotas.
+fn with_quotas(mut token: Value, remaining: &[Remaining]) -> Value {
+    let quota = |Remaining { quota, limit, left, until }: &Remaining| json!({ "name": quota, "limit": limit, "remaining": left, "until": until.to_string() });
+    if let Some(fields) = token.as_object_mut() {
+        fields.insert("quotas".to_owned(), remaining.iter().map(quota).collect());
+    }
+    token
 }
 
 fn as_json(token: &TokenDetails) -> Value {

@@ -30,6 +30,7 @@ mod nearest;
 mod patterns;
 mod portals;
 pub mod problem;
+mod quotas;
 mod rates;
 mod reader;
 mod record;
@@ -151,7 +152,8 @@ pub fn effective(file: &Path, environment: &Environment<'_>) -> Result<Effective
 /// The definition of all keys and tables.
 fn grammar() -> Grammar {
     // The file has one of each table whose name the operator chooses.
-    let one_of_each = "[listeners.a]\n[certificates.a]\n[upstreams.a]\n[rates.a]\n[portals.a]\n[routes.a]\n[[tests]]\n";
+    let one_of_each =
+        "[listeners.a]\n[certificates.a]\n[upstreams.a]\n[rates.a]\n[quotas.a]\n[portals.a]\n[routes.a]\n[[tests]]\n";
     let environment = Environment { now: Timestamp::from_micros(0), variable: &|_| None };
     let source = Source::of(Path::new("gateway.toml"), one_of_each.to_owned());
     let (_, record, _, _) = interpret(&source, Document::new(&source, &environment).recorded());
@@ -185,8 +187,11 @@ fn read(root: &Table<'_>) -> Settings {
     let rates = rates::read(root, redis.is_some());
     let own_rates = rates::read_own(root, redis.is_some());
     let rate_names = Names::of("rates", "rate", &rates);
+    let quotas = quotas::read(root, &rates.iter().map(|rate| rate.name.as_str()).collect::<Vec<_>>());
+    let quota_names = Names::of("quotas", "quota", &quotas);
     let portals = portals::read(root, &upstream_names, &identity);
-    let names = routes::RouteNames { upstreams: &upstream_names, rates: &rate_names, portals: &portals };
+    let names =
+        routes::RouteNames { upstreams: &upstream_names, rates: &rate_names, quotas: &quota_names, portals: &portals };
     let route_identity = routes::RouteIdentity { identity: &identity, forwards_all };
     let routes = routes::read(root, &names, &defaults, &route_identity);
     let (login, hashing) = login::read(root, &routes, &defaults);
@@ -212,6 +217,7 @@ fn read(root: &Table<'_>) -> Settings {
         tests,
         upstreams,
         rates: values(rates),
+        quotas: values(quotas),
         own_rates,
         spool: spool::read(root, &routes),
         routes,
@@ -229,6 +235,7 @@ fn read(root: &Table<'_>) -> Settings {
     certificate_names.warn_unused(root.document());
     upstream_names.warn_unused(root.document());
     rate_names.warn_unused(root.document());
+    quota_names.warn_unused(root.document());
     portals.names.warn_unused(root.document());
     settings
 }
@@ -257,6 +264,13 @@ fn check_django(root: &Table<'_>, settings: &Settings) {
     if settings.tokens.per_login == settings::PerLogin::Device {
         let mend = "remove the line: a login returns the token of the user";
         problem("tokens.per_login", "a Django database has one token for each user", mend);
+    }
+    for quota in &settings.quotas {
+        problem(
+            &format!("quotas.{}", quota.name),
+            "a Django database has no table for the counts of quotas",
+            "use a rate such as \"10000/d\", or import the users into tokengate's own store",
+        );
     }
     let revokes = |role: &settings::ListenerRole| match role {
         settings::ListenerRole::Tls(tls) => tls.exposed_token == settings::ExposedToken::Revoke,

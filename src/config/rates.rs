@@ -86,7 +86,7 @@ impl RateFact {
 }
 
 impl RateKey {
-    fn parse(text: &str) -> Result<RateKey, Fault> {
+    pub(super) fn parse(text: &str) -> Result<RateKey, Fault> {
         let mend = "write \"token\", \"user\", \"address\" or \"route\", or two of them such as \"user+route\"";
         let mut facts = text.split('+').map(RateFact::parse);
         match (facts.next().flatten(), facts.next(), facts.next()) {
@@ -113,16 +113,20 @@ impl fmt::Display for RateKey {
     }
 }
 
+/// As `explain` shows it.
+impl fmt::Display for RateRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({} for each {}, burst {})", self.name, self.rate, self.key, self.burst)
+    }
+}
+
 /// `[rates]`. `has_redis`: `[cache.redis]` is configured.
 pub(super) fn read(root: &Table<'_>, has_redis: bool) -> Vec<Named<RateRule>> {
     root.named("rates", |name, table| rule(name, table, has_redis))
 }
 
 fn rule(name: &str, table: &Table<'_>, has_redis: bool) -> Option<RateRule> {
-    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')) {
-        // Clients see the name in the header RateLimit.
-        table.problem("a rate has a name that a header cannot contain", "use letters, digits, `-`, `_` and `.`");
-    }
+    check_name(name, table, "rate");
     let key = table.key("key").required("add `key = \"token\"`: one of token, user, address and route");
     let key = key.parse(RateKey::parse);
     let rate_key = table.key("rate").required("add `rate = \"600/min\"`");
@@ -138,6 +142,16 @@ fn rule(name: &str, table: &Table<'_>, has_redis: bool) -> Option<RateRule> {
         );
     }
     Some(RateRule { name: name.to_owned(), key: key?, rate, burst: burst.unwrap_or(rate.count), backend, max_keys })
+}
+
+/// Clients see the name in the header RateLimit.
+pub(super) fn check_name(name: &str, table: &Table<'_>, kind: &str) {
+    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')) {
+        table.problem(
+            format!("a {kind} has a name that a header cannot contain"),
+            "use letters, digits, `-`, `_` and `.`",
+        );
+    }
 }
 
 /// `[own_rates]`

@@ -79,6 +79,8 @@ pub struct Route {
     pub cors: Option<Cors>,
     /// Names of the rates that its requests count for, in the order of the file.
     pub rates: Vec<Arc<str>>,
+    /// Names of the quotas that its requests count for, in the order of the file.
+    pub quotas: Vec<Arc<str>>,
 }
 
 /// Which `Authorization` header is forwarded to the upstream.
@@ -134,6 +136,7 @@ impl Route {
             total_timeout: BOUNDS.total,
             cors: None,
             rates: Vec::new(),
+            quotas: Vec::new(),
         }
     }
 
@@ -180,6 +183,8 @@ pub(super) struct RouteNames<'a> {
     pub upstreams: &'a Names,
     /// Those of `[rates]`.
     pub rates: &'a Names,
+    /// Those of `[quotas]`.
+    pub quotas: &'a Names,
     /// Those of `[portals]`.
     pub portals: &'a Portals,
 }
@@ -244,6 +249,12 @@ fn route(
         request_body.problem("`buffer` needs a limit of the body", "add `limits = { body = \"10MiB\" }`");
     }
     let rates = names.rates.find_all(&table.key("rates"));
+    let quotas_key = table.key("quotas");
+    let quotas = names.quotas.find_all(&quotas_key);
+    if quotas_key.is_set() && (auth != Auth::Required || portal.is_some()) {
+        let what = "quotas count requests of tokens and users, and requests on this route can have neither";
+        quotas_key.problem(what, "use `auth = \"required\"` without a portal, or a rate with `key = \"address\"`");
+    }
     let forwarding = match route_identity.forwards_all {
         true => ForwardAuthorization::Always,
         false => ForwardAuthorization::default_for(auth),
@@ -276,6 +287,7 @@ fn route(
         total_timeout: bounds.total,
         cors: cors::read(table, method),
         rates: rates.into_iter().filter_map(|rate| names.rates.name(rate)).collect(),
+        quotas: quotas.into_iter().filter_map(|quota| names.quotas.name(quota)).collect(),
         // Last, so that all other keys have been read by now.
         path: path?,
     })

@@ -27,6 +27,7 @@ pub use super::login::{BasicLogin, Browser, Hashing, Login, LoginPath, LoginResp
 pub use super::memory_cache::MemoryCache;
 pub use super::patterns::{HostPattern, PathPattern};
 pub use super::portals::Portal;
+pub use super::quotas::QuotaRule;
 pub use super::rates::{OwnRateRule, RateBackend, RateFact, RateKey, RateRule};
 pub use super::routes::{ForwardAuthorization, Route};
 pub use super::shared_cache::{BadRedisUrl, RedisCache, RedisHost, RedisPassword, RedisServers, RedisTls};
@@ -74,6 +75,8 @@ pub struct Settings {
     pub upstreams: Vec<Upstream>,
     /// How often requests may come.
     pub rates: Vec<RateRule>,
+    /// How many requests may come in a day or month.
+    pub quotas: Vec<QuotaRule>,
     /// Where the rates of single tokens and users are counted.
     pub own_rates: OwnRateRule,
     /// Which requests go to which upstream.

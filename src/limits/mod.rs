@@ -1,6 +1,7 @@
 //! Limits: how often something may happen, and how much one client may use at once.
 //!
-//! [`Throttle`] is the keyed rate limiter, and [`Leases`] its form for several processes. A [`Budget`] limits what all clients use together. A [`Room`] limits places
+//! [`Throttle`] is the keyed rate limiter, and [`Leases`] its form for several processes. [`QuotaCounts`] counts
+//! events in a day or month. A [`Budget`] limits what all clients use together. A [`Room`] limits places
 //! and evicts provisional ones for new clients. [`Turns`] queues work per client. [`Tally`] counts events per key, and [`TurnedAway`] what limits
 //! refuse. [`LogLimiter`] limits log lines. [`Client`] defines one client. The module that uses a limit decides how it
 //! refuses.
@@ -10,6 +11,7 @@ mod client;
 mod room;
 mod leases;
 mod log_limiter;
+mod quota;
 mod slots;
 mod tally;
 mod throttle;
@@ -20,6 +22,7 @@ pub use budget::{Budget, Full, Hold};
 pub use client::Client;
 pub use leases::{Granted, Leases, Question, Step};
 pub use log_limiter::LogLimiter;
+pub use quota::{Quota, QuotaCounts, Unsaved};
 pub use room::{Bounds, Place, Room};
 pub use tally::{Tallied, Tally};
 pub use throttle::{Left, Measure, Pace, Throttle};

@@ -37,8 +37,7 @@ impl<S: State> Slots<S> {
 
     /// Reads or changes the state of a key under the lock of its set; `None` if the table does not have the key.
     pub(super) fn known<T>(&self, key: &impl Hash, with: impl FnOnce(&mut S) -> T) -> Option<T> {
-        let key = self.hash(key);
-        self.in_set(key, |set| set.iter_mut().find(|slot| slot.key == key).map(|slot| with(&mut slot.state))).flatten()
+        self.numbered(self.hash(key), with)
     }
 
     /// Changes the state of a key under the lock of its set. A new key begins with the default state, and evicts the key
@@ -64,6 +63,19 @@ impl<S: State> Slots<S> {
             Some(changed)
         })
         .flatten()
+    }
+
+    /// Reads or changes the state of each key in turn, with the number of its hash.
+    pub(super) fn each(&self, mut with: impl FnMut(u64, &mut S)) {
+        for set in &self.sets {
+            let mut set = set.lock().unwrap_or_else(PoisonError::into_inner);
+            set.iter_mut().filter(|slot| slot.key != 0).for_each(|slot| with(slot.key, &mut slot.state));
+        }
+    }
+
+    /// As [`Slots::known`], by the number that [`Slots::each`] told.
+    pub(super) fn numbered<T>(&self, key: u64, with: impl FnOnce(&mut S) -> T) -> Option<T> {
+        self.in_set(key, |set| set.iter_mut().find(|slot| slot.key == key).map(|slot| with(&mut slot.state))).flatten()
     }
 
     fn hash(&self, key: &impl Hash) -> u64 {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::limits::Left;
+use crate::clock::Period;
+use crate::limits::{Left, Quota};
 use crate::units::Rate;
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -35,13 +36,21 @@ impl RateFields {
     }
 }
 
-/// `RateLimit-Policy`: `"NAME";q=REQUESTS;w=SECONDS` for each rate; `None` without rates.
-pub(super) fn policy<'r>(rules: impl Iterator<Item = (&'r str, Rate, u32)>) -> Option<HeaderValue> {
-    let items = rules.map(|(name, rate, burst)| {
-        let (count, seconds) = (rate.count, rate.per.as_secs().max(1));
-        let burst = if burst == count { String::new() } else { format!(";tokengate-burst={burst}") };
-        format!("\"{name}\";q={count};w={seconds}{burst}")
-    });
+/// A rate in `RateLimit-Policy`: `"NAME";q=REQUESTS;w=SECONDS`.
+pub(super) fn rate(name: &str, rate: Rate, burst: u32) -> String {
+    let (count, seconds) = (rate.count, rate.per.as_secs().max(1));
+    let burst = if burst == count { String::new() } else { format!(";tokengate-burst={burst}") };
+    format!("\"{name}\";q={count};w={seconds}{burst}")
+}
+
+/// A quota in `RateLimit-Policy`. Months differ in length, so that of a month has no `w`.
+pub(super) fn quota(name: &str, quota: Quota) -> String {
+    let window = if quota.period == Period::Day { ";w=86400" } else { "" };
+    format!("\"{name}\";q={}{window};tokengate-period={}", quota.limit, quota.period)
+}
+
+/// `RateLimit-Policy` of these items; `None` without any.
+pub(super) fn policy(items: impl Iterator<Item = String>) -> Option<HeaderValue> {
     let text = items.collect::<Vec<_>>().join(", ");
     if text.is_empty() { None } else { HeaderValue::try_from(text).ok() }
 }
@@ -51,7 +60,7 @@ impl<'r> Told<'r> {
         Told { policy, left: String::with_capacity(48) }
     }
 
-    /// Adds a rate: what is left, or the time until a request is allowed.
+    /// Adds a rate or quota: what is left, or the time until a request is allowed.
     pub(super) fn add(&mut self, name: &str, judged: Result<Left, Duration>) {
         let (events, wait) = judged.map_or_else(|wait| (0, wait), |left| (left.events, left.more_in));
         let comma = if self.left.is_empty() { "" } else { ", " };
@@ -72,10 +81,12 @@ mod tests {
 
     #[test]
     fn the_headers_name_each_rate() {
-        let rate = |text: &str| text.parse().unwrap();
-        let rules = [("per-token", rate("600/min"), 600), ("site", rate("50/s"), 100)];
-        let policy = policy(rules.into_iter()).unwrap();
-        assert_eq!(policy, "\"per-token\";q=600;w=60, \"site\";q=50;w=1;tokengate-burst=100");
+        let of = |text: &str| text.parse().unwrap();
+        let monthly = Quota { limit: 9, period: Period::Month };
+        let items = [rate("per-token", of("600/min"), 600), rate("site", of("50/s"), 100), quota("monthly", monthly)];
+        let policy = policy(items.into_iter()).unwrap();
+        let rates = "\"per-token\";q=600;w=60, \"site\";q=50;w=1;tokengate-burst=100";
+        assert_eq!(policy, format!("{rates}, \"monthly\";q=9;tokengate-period=month"));
         let mut told = Told::new(Some(&policy));
         told.add("per-token", Ok(Left { events: 7, more_in: Duration::from_millis(100) }));
         told.add("site", Err(Duration::from_millis(2_001)));

@@ -1,10 +1,11 @@
-//! A rate as it applies to one request, and where it is counted.
+//! A rate or a quota as it applies to one request, and where it is counted.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::key::Key;
+use super::quota::AppliedQuota;
 use crate::cache::SharedRates;
 use crate::clock::Timestamp;
 use crate::config::settings::RateBackend;
@@ -24,8 +25,22 @@ enum Place {
     Shared(Leases, Arc<SharedRates>),
 }
 
+/// A rate or a quota as it applies to one request.
+pub(super) enum Applied<'a> {
+    Rate(AppliedRate<'a>),
+    Quota(AppliedQuota<'a>),
+}
+
+/// What must be asked before a request can be counted.
+pub(super) enum Asked {
+    /// Redis.
+    Lease(Question),
+    /// The store.
+    Total,
+}
+
 /// A rate as it applies to one request.
-pub(super) struct Applied<'a> {
+pub(super) struct AppliedRate<'a> {
     pub(super) name: &'a str,
     pub(super) key: Key<'a>,
     pub(super) measure: Measure,
@@ -71,8 +86,57 @@ impl Count {
 }
 
 impl Applied<'_> {
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Applied::Rate(rate) => rate.name,
+            Applied::Quota(quota) => quota.name(),
+        }
+    }
+
+    pub(super) fn counters(&self) -> &RateCounters {
+        match self {
+            Applied::Rate(rate) => rate.counters,
+            Applied::Quota(quota) => quota.counters(),
+        }
+    }
+
+    /// Counts a request, if this process can decide alone.
+    pub(super) fn take(&self, now: Timestamp) -> Result<Result<Left, Duration>, Asked> {
+        match self {
+            Applied::Rate(rate) => rate.take(now).map_err(Asked::Lease),
+            Applied::Quota(quota) => quota.take(now).ok_or(Asked::Total),
+        }
+    }
+
+    /// Counts a request after asking.
+    pub(super) async fn ask(&self, asked: Asked, now: Timestamp) -> Result<Left, Duration> {
+        match (self, asked) {
+            (Applied::Rate(rate), Asked::Lease(question)) => rate.ask(question, now).await,
+            (Applied::Quota(quota), Asked::Total) => quota.begin(now).await,
+            (Applied::Rate(_), Asked::Total) | (Applied::Quota(_), Asked::Lease(_)) => Err(Duration::from_secs(1)),
+        }
+    }
+
+    /// The time until a request is allowed, as far as this process knows.
+    pub(super) fn check(&self, now: Timestamp) -> Result<Left, Duration> {
+        match self {
+            Applied::Rate(rate) => rate.check(now),
+            Applied::Quota(quota) => quota.check(now),
+        }
+    }
+
+    /// Refunds a request that was counted.
+    pub(super) fn give_back(&self, now: Timestamp) {
+        match self {
+            Applied::Rate(rate) => rate.give_back(now),
+            Applied::Quota(quota) => quota.give_back(now),
+        }
+    }
+}
+
+impl AppliedRate<'_> {
     /// Counts a request, if this process can decide alone. `Err`: Redis must be asked.
-    pub(super) fn take(&self, now: Timestamp) -> Result<Result<Left, Duration>, Question> {
+    fn take(&self, now: Timestamp) -> Result<Result<Left, Duration>, Question> {
         match &self.count.place {
             Place::Local(throttle) => Ok(throttle.take_at(self.measure.pace, &self.key, now)),
             Place::Shared(leases, _) => match leases.begin(&self.measure, &self.key, now) {
@@ -83,10 +147,10 @@ impl Applied<'_> {
         }
     }
 
-    pub(super) async fn ask(&self, question: Question, now: Timestamp) -> Result<Left, Duration> {
+    async fn ask(&self, question: Question, now: Timestamp) -> Result<Left, Duration> {
         let Place::Shared(leases, shared) = &self.count.place else { return Err(Duration::from_secs(1)) };
         self.counters.lookups.more();
-        match shared.take(&self.key.shared(self.name), self.measure.pace, question).await {
+        match shared.take(&self.key.shared(self.name).to_hex(), self.measure.pace, question).await {
             Some(granted) => leases.answered(&self.measure, &self.key, question, granted, now),
             None => {
                 self.counters.alone.more();
@@ -96,7 +160,7 @@ impl Applied<'_> {
     }
 
     /// The time until a request is allowed, as far as this process knows.
-    pub(super) fn check(&self, now: Timestamp) -> Result<Left, Duration> {
+    fn check(&self, now: Timestamp) -> Result<Left, Duration> {
         match &self.count.place {
             Place::Local(throttle) => throttle.look_at(self.measure.pace, &self.key, now),
             Place::Shared(..) => Ok(Left { events: 0, more_in: Duration::ZERO }),
@@ -104,7 +168,7 @@ impl Applied<'_> {
     }
 
     /// Refunds a request that was counted.
-    pub(super) fn give_back(&self, now: Timestamp) {
+    fn give_back(&self, now: Timestamp) {
         match &self.count.place {
             Place::Local(throttle) => throttle.give_back_at(self.measure.pace, &self.key, now),
             Place::Shared(leases, _) => leases.give_back(&self.measure, &self.key, now),

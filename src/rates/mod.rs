@@ -5,6 +5,8 @@
 //! the lease of this process (`limits::Leases`) and wait for nothing. A request that several rates apply to counts for all of
 //! them or for none.
 //!
+//! A quota (`[quotas]`, `quota`) is a number of requests in a day or month. The store keeps its counts over restarts.
+//!
 //! A token and a user can have a rate of their own (`own`). It counts on all routes, and replaces rates of routes that
 //! count by the token or by the user alone.
 
@@ -12,25 +14,28 @@ mod fields;
 mod key;
 mod limiter;
 mod own;
+mod quota;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
 
-use crate::cache::SharedRates;
+use crate::cache::{Quotas, SharedRates};
 use crate::clock::Timestamp;
 use crate::config::Settings;
-use crate::config::settings::RateRule;
+use crate::config::settings::{RateRule, Route};
 use crate::identity::Identity;
 use crate::telemetry::{ProcessCounters, RateCounters};
 pub use fields::RateFields;
 pub use key::Facts;
 use key::Key;
-use limiter::{Applied, Count};
+use limiter::{Applied, AppliedRate, Count};
 use own::OwnLimits;
+use quota::QuotaLimiter;
+pub use quota::Remaining;
 
-/// The rates of one configuration.
+/// The rates and quotas of one configuration.
 #[derive(Default)]
 pub struct Rates {
     limiters: Vec<Arc<Limiter>>,
@@ -39,11 +44,12 @@ pub struct Rates {
     own: Arc<OwnLimits>,
 }
 
-/// The rates of one route.
+/// The rates and quotas of one route.
 #[derive(Default)]
 pub struct RouteRates {
     limiters: Box<[Arc<Limiter>]>,
-    /// `RateLimit-Policy`; `None`: the route has no rates.
+    quotas: Box<[Arc<QuotaLimiter>]>,
+    /// `RateLimit-Policy`; `None`: the route has neither rates nor quotas.
     policy: Option<HeaderValue>,
     own: Arc<OwnLimits>,
 }
@@ -69,7 +75,7 @@ impl Rates {
     pub fn build(
         settings: &Settings,
         before: Option<&Rates>,
-        shared: Option<&Arc<SharedRates>>,
+        (shared, kept): (Option<&Arc<SharedRates>>, Option<&Quotas>),
         counters: &ProcessCounters,
     ) -> Rates {
         let build = |rule: &RateRule| {
@@ -77,21 +83,32 @@ impl Rates {
             kept.map_or_else(|| Arc::new(Limiter::new(rule, shared, counters.rate(&rule.name))), Arc::clone)
         };
         let limiters: Vec<_> = settings.rates.iter().map(build).collect();
-        counters.keep_rates(|name| OwnLimits::has(name) || settings.rates.iter().any(|rule| rule.name == name));
+        // Without a place for counts the configuration has no quotas.
+        let new = |kept: &Quotas| {
+            let new = |rule| Arc::new(QuotaLimiter::new(rule, kept.clone(), counters));
+            settings.quotas.iter().map(new).collect::<Vec<_>>()
+        };
+        let quotas = kept.map(new).unwrap_or_default();
+        counters.keep_rates(|name| {
+            OwnLimits::has(name)
+                || settings.rates.iter().any(|rule| rule.name == name)
+                || settings.quotas.iter().any(|rule| rule.name == name)
+        });
         let own = before.map(|rates| &rates.own).filter(|own| own.settings == settings.own_rates);
         let own = own.map_or_else(|| Arc::new(OwnLimits::new(settings.own_rates, shared, counters)), Arc::clone);
-        let of_route = |names: &[Arc<str>]| {
+        let of_route = |route: &Route| {
             let named = |name: &Arc<str>| limiters.iter().find(|limiter| limiter.rule.name == **name).map(Arc::clone);
-            let limiters: Box<[_]> = names.iter().filter_map(named).collect();
-            let rules = limiters.iter().map(|limiter| &limiter.rule);
-            let policy = fields::policy(rules.map(|rule| (rule.name.as_str(), rule.rate, rule.burst)));
-            RouteRates { limiters, policy, own: Arc::clone(&own) }
+            let limiters: Box<[_]> = route.rates.iter().filter_map(named).collect();
+            let named = |name: &Arc<str>| quotas.iter().find(|quota| quota.rule.name == **name).map(Arc::clone);
+            let quotas: Box<[_]> = route.quotas.iter().filter_map(named).collect();
+            let rates = RouteRates { limiters, quotas, policy: None, own: Arc::clone(&own) };
+            RouteRates { policy: rates.policy(None), ..rates }
         };
-        let routes = settings.routes.iter().map(|route| of_route(&route.rates)).collect();
+        let routes = settings.routes.iter().map(of_route).collect();
         Rates { limiters, routes, own }
     }
 
-    /// The rates that apply to a request of this caller on the route with this index; `None`: there are none.
+    /// The rates and quotas that apply to a request of this caller on the route with this index; `None`: there are none.
     pub fn applying(&self, index: usize, caller: Option<&Identity>) -> Option<&RouteRates> {
         let has_own = caller.is_some_and(|caller| caller.own_rates().is_some());
         self.routes.get(index).filter(|rates| rates.policy.is_some() || has_own)
@@ -104,7 +121,8 @@ impl RouteRates {
     /// # Errors
     /// [`Exceeded`]; the request counts for no rate.
     pub async fn admit(&self, facts: &Facts<'_>, now: Timestamp) -> Result<RateFields, Exceeded> {
-        let with_own = facts.caller.and_then(Identity::own_rates).and_then(|_| self.policy_of(facts));
+        let with_own =
+            facts.caller.filter(|caller| caller.own_rates().is_some()).and_then(|caller| self.policy(Some(caller)));
         let mut told = fields::Told::new(with_own.as_ref().or(self.policy.as_ref()));
         let mut wait = None;
         for (place, applied) in self.applied(facts).enumerate() {
@@ -112,21 +130,21 @@ impl RouteRates {
                 None => match applied.take(now) {
                     Ok(judged) => judged,
                     // Boxed: otherwise the future of every request would reserve space for it.
-                    Err(question) => Box::pin(applied.ask(question, now)).await,
+                    Err(asked) => Box::pin(applied.ask(asked, now)).await,
                 },
                 // Another rate has refused it: this one only says until when it would.
                 Some(_) => applied.check(now),
             };
             if let Err(for_this) = &judged {
                 if wait.is_none() {
-                    applied.counters.refused.more();
+                    applied.counters().refused.more();
                     self.own.refuse(facts, now);
                     // The request does not count for the rates before this one.
                     self.applied(facts).take(place).for_each(|before| before.give_back(now));
                 }
                 wait = wait.max(Some(*for_this));
             }
-            told.add(applied.name, judged);
+            told.add(applied.name(), judged);
         }
         match wait {
             None => Ok(told.fields()),
@@ -134,27 +152,30 @@ impl RouteRates {
         }
     }
 
-    /// The rates that apply to a request.
+    /// The rates and quotas that apply to a request. Quotas are last: they last longest.
     fn applied<'a>(&'a self, facts: &'a Facts<'_>) -> impl Iterator<Item = Applied<'a>> {
         let own = facts.caller.filter(|caller| caller.own_rates().is_some());
         let of_route =
             self.limiters.iter().filter(move |limiter| !own.is_some_and(|own| own::replaces(own, limiter.rule.key)));
-        let of_route = of_route.map(|limiter| Applied {
+        let of_route = of_route.map(|limiter| AppliedRate {
             name: &limiter.rule.name,
             key: Key::of(limiter.rule.key, facts),
             measure: limiter.count.measure,
             count: &limiter.count,
             counters: &limiter.counters,
         });
-        of_route.chain(own.into_iter().flat_map(|caller| self.own.applied(caller)))
+        let rates = of_route.chain(own.into_iter().flat_map(|caller| self.own.applied(caller)));
+        rates.map(Applied::Rate).chain(self.quotas.iter().map(|quota| Applied::Quota(quota.applied(facts))))
     }
 
-    /// `RateLimit-Policy` for a caller with rates of its own.
-    fn policy_of(&self, facts: &Facts<'_>) -> Option<HeaderValue> {
-        let caller = facts.caller?;
-        let rules = self.limiters.iter().map(|limiter| &limiter.rule).filter(|rule| !own::replaces(caller, rule.key));
-        let rules = rules.map(|rule| (rule.name.as_str(), rule.rate, rule.burst));
-        fields::policy(rules.chain(own::rates(caller).map(|(name, rate)| (name, rate.rate, rate.burst))))
+    /// `RateLimit-Policy`. `caller` has rates of its own.
+    fn policy(&self, caller: Option<&Identity>) -> Option<HeaderValue> {
+        let is_replaced = |rule: &RateRule| caller.is_some_and(|caller| own::replaces(caller, rule.key));
+        let rules = self.limiters.iter().map(|limiter| &limiter.rule).filter(|rule| !is_replaced(rule));
+        let rates = rules.map(|rule| fields::rate(&rule.name, rule.rate, rule.burst));
+        let own = caller.into_iter().flat_map(own::rates).map(|(name, own)| fields::rate(name, own.rate, own.burst));
+        let quotas = self.quotas.iter().map(|quota| fields::quota(&quota.rule.name, quota.rule.quota));
+        fields::policy(rates.chain(own).chain(quotas))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use super::key::{Facts, Key};
-use super::limiter::{Applied, Count, measure};
+use super::limiter::{AppliedRate, Count, measure};
 use crate::cache::SharedRates;
 use crate::clock::Timestamp;
 use crate::config::settings::{OwnRateRule, RateFact, RateKey};
@@ -78,7 +78,7 @@ impl OwnLimits {
     }
 
     /// The rates of a caller.
-    pub(super) fn applied(&self, caller: &Identity) -> impl Iterator<Item = Applied<'_>> {
+    pub(super) fn applied(&self, caller: &Identity) -> impl Iterator<Item = AppliedRate<'_>> {
         rates(caller).map(|(name, own)| {
             let (backend, rate) = (self.settings.backend, (own.rate, own.burst));
             let count = self.count.get_or_init(|| {
@@ -90,7 +90,7 @@ impl OwnLimits {
                 TOKEN => (Key::token(caller.digest()), &*self.tokens),
                 _ => (Key::user(caller.subject()), &*self.users),
             };
-            Applied { name, key, measure, count, counters }
+            AppliedRate { name, key, measure, count, counters }
         })
     }
 }

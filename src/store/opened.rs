@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{AccountStore, Actor, AuditTrail, Directory, NoSessions, SessionStore, TokenLedger, TokenStore};
+use super::{
+    AccountStore, Actor, AuditTrail, Directory, NoSessions, QuotaStore, SessionStore, TokenLedger, TokenStore,
+};
 
 /// An opened store.
 #[derive(Clone)]
@@ -19,6 +21,8 @@ pub struct Store {
     pub directory: Option<Arc<dyn Directory>>,
     /// The audit trail; `None`: the store has none.
     pub audit: Option<Arc<dyn AuditTrail>>,
+    /// Keeps the counts of quotas; `None`: the store has no table for them.
+    pub quotas: Option<Arc<dyn QuotaStore>>,
     /// Whether the store reports changes by other programs. If not, cached entries stay in use until they expire.
     pub pushes_changes: bool,
     /// The errors of incomplete change triggers. With such errors, the store does not report changes.
@@ -37,7 +41,7 @@ impl Store {
     /// A store with all capabilities.
     pub(super) fn whole<S>(store: S) -> Store
     where
-        S: TokenStore + TokenLedger + AccountStore + SessionStore + Directory + AuditTrail + 'static,
+        S: TokenStore + TokenLedger + AccountStore + SessionStore + Directory + AuditTrail + QuotaStore + 'static,
     {
         let store = Arc::new(store);
         Store {
@@ -46,7 +50,8 @@ impl Store {
             accounts: Arc::<S>::clone(&store),
             sessions: Ok(Arc::<S>::clone(&store)),
             directory: Some(Arc::<S>::clone(&store)),
-            audit: Some(store),
+            audit: Some(Arc::<S>::clone(&store)),
+            quotas: Some(store),
             pushes_changes: true,
             broken_triggers: Vec::new(),
             remarks: Vec::new(),
@@ -63,6 +68,7 @@ impl Store {
             sessions: Ok(store),
             directory: None,
             audit: None,
+            quotas: None,
             pushes_changes: true,
             broken_triggers: Vec::new(),
             remarks: Vec::new(),

@@ -85,12 +85,18 @@ fn write_rates(page: &mut String, counters: &ProcessCounters) -> fmt::Result {
     type Read = fn(&RateCounters) -> u64;
     let rates = counters.rates();
     let numbers: [(&str, &str, Read); 4] = [
-        ("tokengate_rate_refused_total", "Requests refused by a rate.", |rate| rate.refused.get()),
-        ("tokengate_rate_lookups_total", "Questions to Redis about a rate.", |rate| rate.lookups.get()),
-        ("tokengate_rate_alone_total", "Questions about a rate that Redis did not answer.", |rate| rate.alone.get()),
-        ("tokengate_rate_forgotten_total", "Keys that a rate forgot too early because it had no room.", |rate| {
-            rate.forgotten.load(Ordering::Relaxed)
+        ("tokengate_rate_refused_total", "Requests refused by a rate or quota.", |rate| rate.refused.get()),
+        ("tokengate_rate_lookups_total", "Questions to Redis about a rate, or to the store about a quota.", |rate| {
+            rate.lookups.get()
         }),
+        ("tokengate_rate_alone_total", "Questions about a rate or quota that were not answered.", |rate| {
+            rate.alone.get()
+        }),
+        (
+            "tokengate_rate_forgotten_total",
+            "Keys that a rate or quota forgot too early because it had no room.",
+            |rate| rate.forgotten.load(Ordering::Relaxed),
+        ),
     ];
     for (name, help, read) in numbers {
         family(page, name, "counter", help)?;

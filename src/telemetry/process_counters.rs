@@ -85,16 +85,16 @@ counts! {
     traces_dropped: "counter" "tokengate_traces_dropped_total",
 }
 
-/// The counters of one rate.
+/// The counters of one rate or quota.
 #[derive(Debug, Default)]
 pub struct RateCounters {
     /// Requests that it refused.
     pub refused: Count,
-    /// Questions to Redis.
+    /// Questions to Redis, or to the store about a quota.
     pub lookups: Count,
-    /// Questions that Redis did not answer, so this gateway counted its share.
+    /// Questions that were not answered, so this gateway counted alone.
     pub alone: Count,
-    /// Keys that were evicted before they had recovered.
+    /// Keys that were evicted before they had recovered, or before their counts were saved.
     pub forgotten: Arc<AtomicU64>,
 }
 

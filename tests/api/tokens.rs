@@ -1,6 +1,7 @@
 //! Tokens.
 
 use serde_json::json;
+use tokengate::clock::Period;
 
 use super::*;
 
@@ -10,6 +11,37 @@ on_each_store! {
     a_login_token_is_created_shown_and_replaced
     all_tokens_of_a_user_are_revoked_at_once
     lists_of_tokens_are_filtered
+    what_a_token_has_left_of_its_quotas_is_shown
+}
+
+async fn what_a_token_has_left_of_its_quotas_is_shown(api: Api) {
+    use tokengate::config::settings::{RateFact, RateKey};
+    let rule = |name, fact, period| crate::quotas::quota(name, RateKey(fact, None), 10, period);
+    let rules = vec![
+        rule("daily", RateFact::Token, Period::Day),
+        rule("contract", RateFact::User, Period::Month),
+        rule("monthly", RateFact::Token, Period::Month),
+    ];
+    let alice = api.user("alice").await;
+    let issued = json(&api.ask("POST", &format!("/users/{alice}/tokens"), Some(json!({"name": "ci"}))).await);
+    let path = format!("/tokens/{}/quotas", issued["id"]);
+    assert_eq!(api.done("GET", &path, None).await, json!({"quotas": []}));
+    api.gateway.reload(|settings| crate::quotas::allow(settings, rules)).await.unwrap();
+    let ask = Ask::get("/api/x").token(issued["key"].as_str().unwrap());
+    for _ in 0..3 {
+        assert_eq!(ask.to(&api.gateway).await.status, 200);
+    }
+    let now = api.gateway.clock().now();
+    let until = |period: Period| period.at(now).end.to_string();
+    let expected = json!({"quotas": [
+        {"name": "daily", "limit": 10, "remaining": 7, "until": until(Period::Day)},
+        {"name": "monthly", "limit": 10, "remaining": 7, "until": until(Period::Month)},
+    ]});
+    crate::support::eventually(crate::support::PATIENCE, "the requests are saved", || async {
+        api.done("GET", &path, None).await == expected
+    })
+    .await;
+    assert_eq!(api.ask("GET", "/tokens/999999/quotas", None).await.status, 404);
 }
 
 async fn a_token_is_issued_used_changed_and_revoked(api: Api) {

@@ -138,6 +138,24 @@ fn after_a_revocation_token_create_issues_a_fresh_token() {
 }
 
 #[test]
+fn what_a_token_has_left_of_its_quotas_is_shown() {
+    let quota = |name, key| format!("[quotas.{name}]\nkey = \"{key}\"\nlimit = 10\nperiod = \"month\"\n");
+    let folder = Folder::with(&format!("{}{}{}", super::CONFIG, quota("monthly", "token"), quota("all", "user")));
+    folder.create_user("alice");
+    let shown = folder.say("token show 1");
+    let line = shown.lines().last().unwrap();
+    assert!(
+        line.starts_with("quota         10 of 10 left until ") && line.ends_with("01T00:00:00.000Z (monthly)"),
+        "{line}"
+    );
+    let quotas = folder.json("token show 1 --json")["quotas"].clone();
+    assert_eq!(
+        (&quotas[0]["name"], &quotas[0]["remaining"], quotas.as_array().unwrap().len()),
+        (&json!("monthly"), &json!(10), 1)
+    );
+}
+
+#[test]
 fn a_named_token_is_shown_once_and_lists_show_no_keys() {
     let folder = Folder::new();
     let login = folder.create_user("alice");

@@ -364,7 +364,8 @@ fn settings_that_a_django_database_does_not_support_are_refused() {
     let revoke =
         "[listeners.clear] | address = \"127.0.0.1:8080\" | plaintext = \"refuse\" | exposed_token = \"revoke\"";
     let folder = Folder::new();
-    let change = "[tokens] | revoke_on_password_change = true";
+    let quota = "[quotas.daily] | key = \"user\" | limit = 5 | period = \"day\"";
+    let change = format!("[tokens] | revoke_on_password_change = true | {quota}");
     let text = format!("{BASE}\n[store]\nurl = \"django+sqlite:db.sqlite3\"\n{redis}\n{revoke}\n{change}")
         .replace(" | ", "\n");
     assert_eq!(
@@ -373,6 +374,8 @@ fn settings_that_a_django_database_does_not_support_are_refused() {
             "gateway.toml: cache.redis: a shared cache needs a change log, which a Django database does not have; add `tokens = false` to use Redis for rates only, remove [cache.redis], or import the users into tokengate's own store",
             "gateway.toml: tokens.revoke_on_password_change: the passwords of a Django database are changed by the Django project; \
              remove the line, and revoke tokens where the passwords are changed",
+            "gateway.toml: quotas.daily: a Django database has no table for the counts of quotas; use a rate such as \"10000/d\", or \
+             import the users into tokengate's own store",
             "gateway.toml: listeners.clear.exposed_token: a Django database stores tokens by key only, so the gateway cannot revoke them there; write \"ignore\"",
         ]
     );

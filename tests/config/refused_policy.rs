@@ -41,6 +41,39 @@ fn invalid_rates_are_refused() {
 }
 
 #[test]
+fn invalid_quotas_are_refused() {
+    let what = "quotas count requests of tokens and users, and requests on this route can have neither; use `auth = \
+                \"required\"` without a portal, or a rate with `key = \"address\"`";
+    each_is_refused(&[
+        (
+            "[quotas.a] | key = \"address\" | limit = 0 | period = \"week\" | max_keys = 1",
+            "2: quotas.a.key: `address` is not what a quota can count by; write \"token\", \"user\" or \"route\", or two of them \
+             such as \"user+route\" | 3: quotas.a.limit: `0` is out of bounds; write a whole number from 1 to 999999999999999 | \
+             4: quotas.a.period: `week` is not supported here; write \"day\" or \"month\" | 5: quotas.a.max_keys: `1` is out of \
+             bounds; write a whole number from 1000 to 1000000",
+        ),
+        (
+            "[rates.a] | key = \"user\" | rate = \"5/s\" | [quotas.a] | key = \"user\" | limit = 5 | period = \"day\"",
+            "4: quotas.a: a rate has this name too; use another name: clients see both in one header",
+        ),
+        (
+            "[quotas.\"a b\"] | key = \"user+address\" | limit = 5 | period = \"day\"",
+            "1: quotas.a b: a quota has a name that a header cannot contain; use letters, digits, `-`, `_` and `.` | \
+             2: quotas.a b.key: `user+address` is not what a quota can count by; write \"token\", \"user\" or \"route\", or two of \
+             them such as \"user+route\"",
+        ),
+        (
+            &format!(
+                "{ROUTE} | auth = \"optional\" | quotas = [\"daily\", \"dayly\"] | [quotas.daily] | key = \"user\" | limit = 5 | period = \"day\""
+            ),
+            &format!(
+                "5: routes.a.quotas: `dayly` is not the name of any quota in this file; did you mean `daily`? | 5: routes.a.quotas: {what}"
+            ),
+        ),
+    ]);
+}
+
+#[test]
 fn invalid_rules_about_callers_are_refused() {
     let scopes = "scopes need a required token; use `auth = \"required\"`, or remove the table";
     each_is_refused(&[
@@ -225,7 +258,8 @@ fn valid_rules_are_read() {
     let text = "[listeners.a] | address = \"127.0.0.1:1\" | plaintext = \"serve\" | trusted_proxies = [\"10.0.0.0/8\"] | \
         forwarded_header = \"forwarded\" | proxy_protocol = true | [cache.redis] | url = \"redis://h:1\" | \
         [rates.r] | key = \"user+route\" | rate = \"600/min\" | burst = 50 | backend = \"redis\" | gateways = 3 | \
-        [routes.a] | path = \"/a\" | upstream = \"base\" | rates = [\"r\"] | groups = [\"staff\"] | allow_ips = [\"::1\"] | \
+        [quotas.q] | key = \"user\" | limit = 10_000 | period = \"month\" | \
+        [routes.a] | path = \"/a\" | upstream = \"base\" | rates = [\"r\"] | quotas = [\"q\"] | groups = [\"staff\"] | allow_ips = [\"::1\"] | \
         method_scopes = { GET = \"none\", other = [\"write\"] } | cors = { origins = [\"*\"] }";
     let settings = Folder::new().settings(&format!("{}{BASE}", text.replace(" | ", "\n")));
     let listener = settings.listeners.iter().find(|listener| listener.name == "a").unwrap();
@@ -234,6 +268,8 @@ fn valid_rules_are_read() {
     assert_eq!(settings.rates[0].key.to_string(), "user+route");
     let route = settings.routes.iter().find(|route| &*route.name == "a").unwrap();
     assert_eq!(route.rates.iter().map(|rate| &**rate).collect::<Vec<_>>(), ["r"]);
+    assert_eq!(route.quotas.iter().map(|quota| &**quota).collect::<Vec<_>>(), ["q"]);
+    assert_eq!(settings.quotas[0].to_string(), "q (10000 in a month for each user)");
     let scopes = |method: http::Method| route.admission.method_scopes.of(&method).to_string();
     assert_eq!((scopes(http::Method::GET), scopes(http::Method::PUT)), (String::new(), "write".to_owned()));
     assert_eq!(route.cors.as_ref().unwrap().origins, CorsOrigins::Any);

@@ -76,6 +76,7 @@ impl Site {
             },
             upstreams: vec![upstream(endpoints)],
             rates: Vec::new(),
+            quotas: Vec::new(),
             own_rates: settings::OwnRateRule::default(),
             routes: vec![
                 route("api", "/api/", Auth::Required),

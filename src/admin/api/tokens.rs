@@ -13,7 +13,8 @@ use super::once::{Creation, Made, Name, Said};
 use super::problem::Problem;
 use super::request::{Asked, Body, Id};
 use super::shapes::{
-    Found, Issued, NewToken, Pasted, Revoked, Rotation, Terms, Token, TokenList, TokenParameters, TokensOfUser,
+    Found, Issued, NewToken, Pasted, QuotaList, Revoked, Rotation, Terms, Token, TokenList, TokenParameters,
+    TokensOfUser,
 };
 use super::{Shared, at};
 use crate::admin::operations::{Acting, OperationError};
@@ -73,6 +74,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(list))
         .routes(routes!(look_up))
         .routes(routes!(show, set_terms))
+        .routes(routes!(quotas))
         .routes(routes!(revoke))
         .routes(routes!(list_of_user))
         .routes(routes!(revoke_all))
@@ -195,6 +197,18 @@ async fn login(call: Call, id: Id) -> Result<(StatusCode, [(HeaderName, String);
         headers(("Location" = String, description = "The path of the token.")))))]
 async fn reset_login(call: Call, id: Id, name: Name) -> Result<Response, Problem> {
     call.once(name, Reset(id.of_user())).await
+}
+
+/// What a token has left of the quotas that count by token
+///
+/// The numbers are those of the store: they lag a second behind.
+#[utoipa::path(get, path = "/tokens/{id}/quotas", operation_id = "get_token_quotas", tag = "tokens",
+    params(("id" = i64, Path, minimum = 1, description = "The token.")),
+    responses((status = 200, description = "The quotas.", body = QuotaList)))]
+async fn quotas(call: Call, id: Id) -> Result<Json<QuotaList>, Problem> {
+    let acting = call.acting();
+    let token = acting.token(id.of_token()).await?;
+    Ok(Json(acting.remaining(&token, &call.api.monitor.quotas()).await?.into()))
 }
 
 async fn found(call: &Call, id: TokenId) -> Result<Json<Token>, Problem> {

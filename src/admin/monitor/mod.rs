@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
+use crate::config::settings::QuotaRule;
 use crate::limits::{Tallied, Tally};
 use crate::telemetry::history::Reach;
 use crate::telemetry::{History, LatestRefusals, Recorder, RefusedRequest};
@@ -32,11 +33,15 @@ pub type AskStatus = Arc<dyn Fn() -> Status + Send + Sync>;
 /// Returns the routes and upstreams of the configuration in use.
 pub type AskNames = Arc<dyn Fn() -> Names + Send + Sync>;
 
+/// Returns the quotas of the configuration in use.
+pub type AskQuotas = Arc<dyn Fn() -> Vec<QuotaRule> + Send + Sync>;
+
 /// Traffic and status of the gateway.
 pub struct Monitor {
     history: Arc<History>,
     recorders: Vec<Arc<Recorder>>,
     names: AskNames,
+    quotas: AskQuotas,
     status: AskStatus,
     reloads: ReloadHandle,
     /// The requests of each token that rates have refused.
@@ -66,17 +71,22 @@ impl Monitor {
     pub fn new(
         history: Arc<History>,
         recorders: Vec<Arc<Recorder>>,
-        names: AskNames,
+        (names, quotas): (AskNames, AskQuotas),
         status: AskStatus,
         reloads: ReloadHandle,
         refused: Arc<Tally>,
     ) -> Monitor {
-        Monitor { history, recorders, names, status, reloads, refused, shown: Mutex::default() }
+        Monitor { history, recorders, names, quotas, status, reloads, refused, shown: Mutex::default() }
     }
 
     /// Returns the latest requests that failed or were refused, newest first.
     pub fn refusals(&self) -> Vec<RefusedRequest> {
         LatestRefusals::of(&self.recorders)
+    }
+
+    /// Returns the quotas of the configuration in use.
+    pub(super) fn quotas(&self) -> Vec<QuotaRule> {
+        (self.quotas)()
     }
 
     /// The requests of a token that rates have refused; `None`: none are remembered.

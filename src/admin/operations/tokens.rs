@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::{Acting, OperationError, Rights, SCOPE, check_position};
 use crate::clock::Timestamp;
+use crate::config::settings::QuotaRule;
+use crate::rates::Remaining;
 use crate::store::{
     End, Issued, LedgerError, Listing, NamedToken, Revocation, Terms, TokenDetails, TokenQuery, TokenRef,
 };
@@ -89,6 +91,19 @@ impl Acting<'_> {
         self.token(id).await?;
         let since = self.operations.clock.now().before(Duration::from_secs(29 * 86_400));
         Ok(self.operations.directory.days_of_use(id, since).await?)
+    }
+
+    /// Returns what a token has left of these quotas.
+    ///
+    /// # Errors
+    /// [`OperationError::Unavailable`].
+    pub async fn remaining(
+        &self,
+        token: &TokenDetails,
+        quotas: &[QuotaRule],
+    ) -> Result<Vec<Remaining>, OperationError> {
+        let Some(store) = &self.store.quotas else { return Ok(Vec::new()) };
+        Ok(Remaining::of_token(&**store, quotas, token.record.digest, self.operations.clock.now()).await?)
     }
 
     /// Returns one token.

@@ -8,6 +8,7 @@ use crate::admin::operations::OperationError;
 use crate::admin::visit::{Sent, Visit};
 use crate::clock::Timestamp;
 use crate::limits::Tallied;
+use crate::rates::Remaining;
 use crate::store::{AuditEntry, AuditQuery, Terms, TokenDetails, TokenKind};
 use crate::token::{TokenId, TokenKey};
 
@@ -29,6 +30,8 @@ struct Page {
     days: Vec<(Timestamp, bool)>,
     /// The requests that rates have refused.
     refused: Option<Tallied>,
+    /// What it has left of the quotas.
+    remaining: Vec<Remaining>,
     now: Timestamp,
 }
 
@@ -45,10 +48,11 @@ async fn page_of(id: i64, visit: &Visit, failed: Option<OperationError>) -> Answ
     let query = AuditQuery { user, token: Some(id), limit: ENTRIES, ..AuditQuery::default() };
     let entries = acting.audit(&query).await?.entries;
     let used = acting.days_of_use(id).await?;
+    let remaining = acting.remaining(&token, &visit.app.monitor.quotas()).await?;
     let key = visit.take_key(id);
     let (recoverable, refused) = (visit.app.tokens.recoverable, visit.app.monitor.refused(id));
     let (example, days, now) = (example(visit), days(visit.now(), &used), visit.now());
-    Ok(page(status, &Page { shell, token, key, example, recoverable, entries, days, refused, now }))
+    Ok(page(status, &Page { shell, token, key, example, recoverable, entries, days, refused, remaining, now }))
 }
 
 impl Page {

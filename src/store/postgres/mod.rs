@@ -32,6 +32,7 @@ static MIGRATIONS: LazyLock<Migrator> = migrations! { "postgres":
     5 "imported" "0005_imported"
     6 "for people" "0006_for_people"
     7 "limits of tokens" "0007_limits_of_tokens"
+    8 "quotas" "0008_quotas"
 };
 
 /// Begins a change with the schema's lock. Each statement sees what was committed before it, so statements after the
@@ -110,6 +111,13 @@ impl Database for PostgresDatabase {
 
     fn ids_at(place: &str) -> String {
         format!("SELECT value::BIGINT AS id FROM json_array_elements_text({place}::JSON)")
+    }
+
+    fn counts_at(place: &str) -> String {
+        format!(
+            "SELECT value->>0 AS id, (value->>1)::BIGINT AS since, (value->>2)::BIGINT AS used \
+             FROM json_array_elements({place}::JSON)"
+        )
     }
 
     async fn rows<T: Row>(&self, statement: Statement) -> Result<Vec<T>, StoreError> {

@@ -19,6 +19,9 @@ pub(in crate::store) trait Database: Send + Sync + 'static {
     /// SQL for rows with one column, `id`, from the JSON list of numbers at this placeholder.
     fn ids_at(place: &str) -> String;
 
+    /// SQL for rows with the columns `id`, `since` and `used`, from the JSON list of such lists at this placeholder.
+    fn counts_at(place: &str) -> String;
+
     /// Runs a read-only query. It sees everything that was committed before.
     fn rows<T: Row>(&self, statement: Statement) -> impl Future<Output = Result<Vec<T>, StoreError>> + Send;
 

@@ -31,6 +31,7 @@ static MIGRATIONS: LazyLock<Migrator> = migrations! { "sqlite":
     6 "imported" "0006_imported"
     7 "for people" "0007_for_people"
     8 "limits of tokens" "0008_limits_of_tokens"
+    9 "quotas" "0009_quotas"
 };
 
 /// SQLite's result code for "another connection has the lock".
@@ -95,6 +96,13 @@ impl Database for SqliteDatabase {
 
     fn ids_at(place: &str) -> String {
         format!("SELECT CAST(value AS INTEGER) AS id FROM json_each({place})")
+    }
+
+    fn counts_at(place: &str) -> String {
+        format!(
+            "SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS since, \
+             json_extract(value, '$[2]') AS used FROM json_each({place})"
+        )
     }
 
     async fn rows<T: Row>(&self, statement: Statement) -> Result<Vec<T>, StoreError> {

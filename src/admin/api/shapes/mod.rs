@@ -2,6 +2,7 @@
 
 mod audit;
 mod look_up;
+mod quota;
 mod rate;
 mod texts;
 mod token;
@@ -21,6 +22,7 @@ use crate::store::{self, PagePosition};
 
 pub(super) use audit::{AuditList, AuditParameters, ExportParameters};
 pub(super) use look_up::{Found, Pasted};
+pub(super) use quota::QuotaList;
 pub(super) use token::{Issued, NewToken, Revoked, Rotation, Terms, Token, TokenList};
 pub(super) use token_query::{TokenParameters, TokensOfUser};
 pub(super) use traffic::TrafficParameters;

@@ -1,0 +1,12 @@
+-- How many requests there were in a day or month, for each quota and each token, user or route.
+
+CREATE TABLE quota_counts (
+    -- A digest of the names of the quota and of what it counts, in hexadecimal digits.
+    id TEXT NOT NULL,
+    -- The beginning of the period, in microseconds since 1970.
+    since BIGINT NOT NULL,
+    used BIGINT NOT NULL,
+    PRIMARY KEY (id, since)
+);
+
+CREATE INDEX quota_counts_by_time ON quota_counts (since);
