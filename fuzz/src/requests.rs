@@ -35,7 +35,7 @@ pub fn run(bytes: &[u8]) {
     }
     let mut rest = bytes;
     for request in &whole.requests {
-        let Some(behind) = check(request, rest) else { break };
+        let Some(behind) = check(request, whole.is_damaged, rest) else { break };
         rest = behind;
     }
 }
@@ -91,8 +91,8 @@ fn request(head: &RequestHead) -> Request {
 }
 
 /// Parses the request at the beginning of `rest` in another way, and compares. Returns the bytes after it; `None` if its
-/// body is incomplete.
-fn check<'b>(request: &Request, mut rest: &'b [u8]) -> Option<&'b [u8]> {
+/// body is incomplete or refused. `is_damaged`: the last request of the connection was refused for its body.
+fn check<'b>(request: &Request, is_damaged: bool, mut rest: &'b [u8]) -> Option<&'b [u8]> {
     while let Some(behind) = rest.strip_prefix(b"\r\n") {
         rest = behind;
     }
@@ -129,6 +129,10 @@ fn check<'b>(request: &Request, mut rest: &'b [u8]) -> Option<&'b [u8]> {
         }
         both => panic!("a request framed twice: {both:?}"),
     };
+    // The second parser does not read extensions and trailers. Only the last request can be damaged.
+    if !request.is_whole && is_damaged {
+        return None;
+    }
     assert_eq!(request.is_whole, whole.is_some(), "the two disagree whether the body is complete");
     whole.map(|length| &rest[length..])
 }
