@@ -5,6 +5,7 @@ mod include;
 mod refused;
 mod refused_acme;
 mod refused_admin;
+mod refused_clients;
 mod refused_keys;
 mod refused_login;
 mod refused_pem;
@@ -128,7 +129,7 @@ fn without_marks(text: &str, examples: bool) -> String {
 fn leaves(table: &toml::Table, path: &str, out: &mut BTreeSet<String>) {
     for (key, value) in table {
         let named = ["listeners", "certificates", "upstreams", "portals", "rates", "quotas", "routes"].contains(&path);
-        let key = if named { "NAME" } else { key };
+        let key = if named || path.ends_with(".client_users") { "NAME" } else { key };
         let path = if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
         let is_table = |value: &toml::Value| value.is_table();
         match value {

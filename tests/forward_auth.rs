@@ -229,8 +229,10 @@ async fn a_question_is_explained_and_a_token_for_reading_opens_no_tunnel() {
 #[tokio::test]
 async fn identity_headers_in_other_spellings_are_refused_or_named_for_removal() {
     let origin = Origin::answering("ok").await;
-    let gateway = site(&origin, |_| {}).start().await;
-    for name in ["X_User_Id", "x.user.name", "XAuthMethod"] {
+    let gateway = site(&origin, |settings| crate::portals::asking(settings, 9)).start().await;
+    let portals = ["Remote_User", "remote.user", "XWikiUser", "X.Wiki.User"];
+    let certificates = ["Client_Cert", "client.cert.chain", "ClientCertificate"];
+    for name in ["X_User_Id", "x.user.name", "XAuthMethod"].into_iter().chain(portals).chain(certificates) {
         let [forward_auth, auth_request, ext_authz] = answers(&gateway, &Ask::get("/public/x").field(name, "1")).await;
         assert_eq!([forward_auth.status, auth_request.status, ext_authz.status], [400, 403, 200], "{name}");
         let removed = ext_authz.fields.get("x-envoy-auth-headers-to-remove").unwrap();

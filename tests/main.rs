@@ -22,6 +22,8 @@ mod browser;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod client_certificates;
+#[cfg(test)]
 mod clients;
 #[cfg(test)]
 mod config;

@@ -35,7 +35,7 @@ async fn portal() -> Origin {
 }
 
 /// `/wiki/` asks a portal at this port about requests without a token.
-fn asking(settings: &mut Settings, port: u16) {
+pub fn asking(settings: &mut Settings, port: u16) {
     let endpoint = Endpoint::at(format!("127.0.0.1:{port}"), EndpointAddress::Tcp("127.0.0.1".to_owned(), port));
     let upstream = Upstream {
         idle_timeout: AMPLE,

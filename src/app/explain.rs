@@ -14,11 +14,12 @@ use super::StartError;
 use super::generation;
 use crate::auth::{Authenticator, Credentials, cookies};
 use crate::cache::{ExposedTokens, IdentityCache, ResolverHandle, StoreUnavailable, Uses};
+use crate::client::certificate::ClientCertificate;
 use crate::client::{ClientConnection, ListenerPolicy, OpenConnections};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Settings;
 use crate::config::settings::{self, ListenerRole, SampleCaller, SampleRequest};
-use crate::gateway::{Callers, DateHeader, Explanation, Gateway, Timers, Worker};
+use crate::gateway::{Callers, Certified, DateHeader, Explanation, Gateway, Timers, Worker};
 use crate::identity::{Denied, Identity, Verdict};
 use crate::listener::sample;
 use crate::route::Peer;
@@ -104,6 +105,7 @@ impl Explainer {
         let worker = Worker {
             authenticator,
             callers: Callers::default(),
+            certified: Certified::default(),
             exposed: ExposedTokens::nowhere(),
             clock,
             recorder,
@@ -135,6 +137,12 @@ impl Explainer {
     ) -> Result<Explained, NoListener> {
         let listener = self.listener(request)?;
         let client = self.connection(request, listener)?;
+        if let (Caller::Sample(record), true, Some(_)) = (caller, client.peer.secure, listener.clients())
+            && record.method == AuthMethod::Certificate
+        {
+            // The connection is new, so it has none.
+            let _ = client.certificate.set(ClientCertificate::made_up(&record.owner.name));
+        }
         let limits = &self.gateway.generation.limits;
         let head = sample::read(&self.head(request, caller, listener), limits, &client);
         self.remember(&head.parts, caller, look_up).await;
@@ -225,6 +233,7 @@ impl Explainer {
             Caller::Sample(record) if record.method == AuthMethod::Token => {
                 lines.push(format!("Authorization: {scheme} {SAMPLE_KEY}"));
             }
+            Caller::Sample(record) if record.method == AuthMethod::Certificate => {}
             Caller::Sample(_) => lines.push(format!("Cookie: {}={SAMPLE_KEY}", cookies::SESSION_COOKIE)),
         }
         lines.extend(request.headers.iter().cloned());
@@ -242,7 +251,13 @@ impl Explainer {
         // Also words that are no credentials here: what the gateway knows as a key is not passed on.
         let words = head.headers.get_all(AUTHORIZATION).iter().flat_map(Credentials::words);
         let readings = self.gateway.generation.credentials.readings(&head.headers);
-        let keys: Vec<ShownKey<'_>> = readings.chain(words).chain(cookies::session(&head.headers)).collect();
+        let shown = match caller {
+            Caller::Sample(record) if record.method == AuthMethod::Certificate => Some(&record.owner.name),
+            Caller::Bare | Caller::Sample(_) | Caller::Key(_) => None,
+        };
+        let shown = shown.map(|user| ShownKey::of_certificate(user));
+        let keys: Vec<ShownKey<'_>> =
+            readings.chain(words).chain(cookies::session(&head.headers)).chain(shown).collect();
         for key in keys {
             self.memory.forget(key.digest());
             let record = match caller {
@@ -272,9 +287,11 @@ impl Caller {
 
     /// A caller with a token or session of this user; the user in `sample` does not matter.
     pub fn of_user(owner: Account, sample: &SampleCaller, now: Timestamp) -> Caller {
-        let method = if sample.session { AuthMethod::Session } else { AuthMethod::Token };
-        let key = TokenKey::parse(SAMPLE_KEY).ok();
-        let key = key.map(|key| if sample.session { key.into_session() } else { key });
+        let (method, key) = match (sample.certificate, sample.session) {
+            (true, _) => (AuthMethod::Certificate, Some(ShownKey::of_certificate(&owner.name).to_key())),
+            (false, true) => (AuthMethod::Session, TokenKey::parse(SAMPLE_KEY).ok().map(TokenKey::into_session)),
+            (false, false) => (AuthMethod::Token, TokenKey::parse(SAMPLE_KEY).ok()),
+        };
         let Some(key) = key else { return Caller::Bare };
         let restrictions =
             Restrictions { read_only: sample.read_only, networks: sample.networks.clone(), ..Restrictions::default() };

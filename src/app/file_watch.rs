@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
 use super::reload::{Extent, FILE_CHANGED, Reloader};
+use crate::config::settings::Listener;
 
 /// How often files are checked.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -72,7 +73,9 @@ fn certificates_of(reloader: &Reloader) -> Vec<PathBuf> {
     let of_upstreams = settings.upstreams.iter().filter_map(|upstream| upstream.tls.as_ref());
     let of_upstreams = of_upstreams.flat_map(|tls| tls.files().map(PathBuf::from));
     let own = settings.certificates.iter().flat_map(|certificate| certificate.files().map(PathBuf::from));
-    own.chain(of_upstreams).collect()
+    let of_clients = settings.listeners.iter().filter_map(Listener::clients);
+    let of_clients = of_clients.flat_map(|clients| clients.files().map(PathBuf::from));
+    own.chain(of_upstreams).chain(of_clients).collect()
 }
 
 impl Watched {

@@ -122,8 +122,8 @@ impl Builder {
         let Some(admin) = &settings.admin else { return Ok(None) };
         let (http1, http2, tls12) = (true, false, true);
         let certificates = vec![admin.certificate];
-        let listener =
-            TlsListener { certificates, http1, http2, tls12, hsts: None, exposed_token: ExposedToken::Ignore };
+        let (hsts, exposed_token, clients) = (None, ExposedToken::Ignore, None);
+        let listener = TlsListener { certificates, http1, http2, tls12, hsts, exposed_token, clients };
         let config = tls::config(&listener, &settings.certificates, Arc::clone(&self.ticketer), None)?;
         Ok(Some(config.into()))
     }
@@ -226,16 +226,22 @@ impl Rules {
                         hsts: None,
                         plaintext: Some(plaintext),
                         trust: trust.clone(),
+                        requires_certificate: false,
                         forward_auth,
                     });
-                    let tls = ListenerTls { acceptor: config.into(), names, unencrypted };
-                    (ListenerPolicy { hsts, plaintext: None, trust, forward_auth }, Some(tls))
+                    let clients = settings_of.clients.clone();
+                    let tls = ListenerTls { acceptor: config.into(), names, clients, unencrypted };
+                    let requires_certificate =
+                        settings_of.clients.as_ref().is_some_and(|clients| clients.authorities.is_required());
+                    let policy = ListenerPolicy { hsts, plaintext: None, trust, requires_certificate, forward_auth };
+                    (policy, Some(tls))
                 }
                 ListenerRole::Plain(plain) => (
                     ListenerPolicy {
                         hsts: None,
                         plaintext: plaintext(plain.plaintext, plain.exposed_token, https_port),
                         trust,
+                        requires_certificate: false,
                         forward_auth,
                     },
                     None,

@@ -25,7 +25,6 @@ use crate::config::settings::{
 use crate::gateway::Member;
 use crate::telemetry::{EndpointGauge, EndpointNumbers, History, ProcessCounters, Recorder};
 use crate::tls::Certificate;
-use crate::token::AuthMethod;
 use crate::units::{ByteSize, HumanDuration};
 use crate::upstream::{EndpointTally, Reachability, Standing};
 
@@ -187,17 +186,10 @@ fn route_status(route: &Route, settings: &Settings) -> RouteStatus {
             Auth::Optional => "optional",
             Auth::None => "none",
         },
-        credentials: route.credentials.iter().map(|method| credential(*method)).collect(),
+        credentials: route.credentials.iter().map(|method| method.as_str()).collect(),
         scopes: route.scopes.iter().map(ToString::to_string).collect(),
         upstream: upstream.unwrap_or_default(),
         limits: limits(route),
-    }
-}
-
-fn credential(method: AuthMethod) -> &'static str {
-    match method {
-        AuthMethod::Token => "token",
-        AuthMethod::Session => "session",
     }
 }
 

@@ -24,7 +24,7 @@ use super::traces::TraceControl;
 use super::worker::{Order, Switch};
 use crate::admin::monitor::status::ReloadStatus;
 use crate::clock::Timestamp;
-use crate::config::settings::UpstreamTls;
+use crate::config::settings::{ClientCertificates, UpstreamTls};
 use crate::config::{self, Loaded, Problem, Settings};
 use crate::listener::Connections;
 use crate::telemetry::{self, CertificateGauge};
@@ -150,9 +150,10 @@ impl Reloader {
         let read = move || {
             let own = old.certificates.iter().map(config::read_again).collect::<Vec<_>>();
             let of_upstreams = old.upstreams.iter().map(|one| one.tls.as_ref().map(UpstreamTls::read_again));
-            (own, of_upstreams.collect::<Vec<_>>())
+            let of_clients = old.listeners.iter().map(|one| one.clients().map(ClientCertificates::read_again));
+            (own, of_upstreams.collect::<Vec<_>>(), of_clients.collect::<Vec<_>>())
         };
-        let Ok((read, of_upstreams)) = tokio::task::spawn_blocking(read).await else { return };
+        let Ok((read, of_upstreams, of_clients)) = tokio::task::spawn_blocking(read).await else { return };
         let mut settings = Settings::clone(&before);
         let mut failed = Vec::new();
         for (upstream, read) in settings.upstreams.iter_mut().zip(of_upstreams) {
@@ -161,6 +162,15 @@ impl Reloader {
                 Err(error) => {
                     let upstream = &upstream.name;
                     tracing::error!(code = "certificate_not_renewed", upstream, "{error}; the old files stay in use");
+                }
+            }
+        }
+        for (listener, read) in settings.listeners.iter_mut().zip(of_clients) {
+            match read.transpose() {
+                Ok(clients) => listener.renew_clients(clients),
+                Err(error) => {
+                    let listener = &listener.name;
+                    tracing::error!(code = "certificate_not_renewed", listener, "{error}; the old files stay in use");
                 }
             }
         }
@@ -174,7 +184,10 @@ impl Reloader {
                 }
             }
         }
-        if settings.certificates != before.certificates || settings.upstreams != before.upstreams {
+        let is_new = settings.certificates != before.certificates
+            || settings.upstreams != before.upstreams
+            || settings.listeners != before.listeners;
+        if is_new {
             match self.switch(settings).await {
                 Ok(changes) => tracing::info!(code = "certificates_renewed", "{changes}"),
                 Err(error) => tracing::error!(code = "certificate_not_renewed", "{error}"),

@@ -19,7 +19,7 @@ use super::traces::TraceControl;
 use crate::auth::Authenticator;
 use crate::client::OpenConnections;
 use crate::clock::Clock;
-use crate::gateway::{Callers, Current, DateHeader, Gateway, Generation, Timers, Tunnels, Worker};
+use crate::gateway::{Callers, Certified, Current, DateHeader, Gateway, Generation, Timers, Tunnels, Worker};
 use crate::listener::{Accept, Connections};
 use crate::store::TokenEvent;
 use crate::telemetry::{AccessLog, Recorder, RequestIds, Tracer};
@@ -223,6 +223,9 @@ impl Serving {
         let end = Instant::now() + switch.drain;
         gone.extend(before.tunnels_of_gone_routes(&next));
         self.ending.extend(gone.into_iter().map(|tunnels| (end, tunnels)));
+        if !before.generation.asks_clients_like(&next.generation) {
+            next.worker.certified.doubt();
+        }
         self.current.set(next);
         switch.opened.into_iter().for_each(|(listener, socket)| self.accept(listener, socket));
         // Before the answer: the control half then drops the counters that no gateway uses.
@@ -265,6 +268,7 @@ impl Serving {
         gateway.worker.date.set(gateway.worker.clock.now());
         gateway.worker.timers.sweep(now);
         gateway.worker.check_callers();
+        gateway.worker.certified.sweep(&gateway.generation, gateway.worker.clock.now());
         gateway.sweep_pools(now);
         self.ending.retain(|(end, tunnels)| {
             if *end <= now {
@@ -313,6 +317,7 @@ fn worker(plan: &Plan, index: u16, recorder: &Arc<Recorder>, access_log: AccessL
             Arc::clone(recorder),
         ),
         callers: Callers::default(),
+        certified: Certified::default(),
         exposed: services.exposed.clone(),
         clock: plan.clock.clone(),
         recorder: Arc::clone(recorder),

@@ -31,6 +31,19 @@ pub struct Accepted<'r> {
     pub methods: &'r [AuthMethod],
     /// The accepted notation of tokens.
     pub form: KeyForm,
+    /// The certificate of the client.
+    pub certificate: ShownCertificate<'r>,
+}
+
+/// What the certificate of a client says about its user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShownCertificate<'r> {
+    /// There is no certificate.
+    None,
+    /// It belongs to no user.
+    Unknown,
+    /// It belongs to the user with this name, if there is one.
+    Of(&'r str),
 }
 
 /// Why a request was not authenticated.
@@ -44,6 +57,8 @@ pub enum AuthFailure {
     Denied(Denied),
     /// The validity of the token is unknown because of an outage. Never answered as a refusal of the credentials.
     StoreUnavailable,
+    /// The client's certificate belongs to no active user.
+    NoUser(Denied),
     /// This address sent too many wrong keys, and this key is wrong too or was not looked up. Holds the time until the
     /// next try.
     Throttled(Duration),
@@ -55,6 +70,7 @@ impl AuthFailure {
         matches!(
             self,
             AuthFailure::NoCredentials
+                | AuthFailure::NoUser(_)
                 | AuthFailure::Denied(
                     Denied::Unknown | Denied::Revoked | Denied::Expired | Denied::Unused | Denied::OwnerInactive
                 )
@@ -89,23 +105,37 @@ impl Authenticator {
         if auth == Auth::None {
             return Ok(None);
         }
-        let mut held_back = None;
+        let (mut held_back, mut no_user) = (None, None);
         for method in accepted.methods {
             let shown = match method {
                 AuthMethod::Token => rules.shown(fields, accepted.form).map_err(AuthFailure::Malformed)?,
                 AuthMethod::Session => cookies::session(fields),
+                AuthMethod::Certificate => match accepted.certificate {
+                    ShownCertificate::None => None,
+                    ShownCertificate::Unknown => {
+                        no_user = Some(Denied::Unknown);
+                        None
+                    }
+                    ShownCertificate::Of(user) => Some(ShownKey::of_certificate(user)),
+                },
             };
             let Some(shown) = shown else { continue };
             match self.identify(rules, shown, *method, from).await {
                 // An expired session counts as no credentials, because browsers keep sending its cookie. So does a
                 // session whose client is rate-limited, if there is also a token.
                 Err(AuthFailure::Denied(_)) if *method == AuthMethod::Session => {}
+                // Programs show the same certificate to every server, so another kind of credentials may decide.
+                Err(AuthFailure::Denied(why)) if *method == AuthMethod::Certificate => no_user = Some(why),
                 Err(AuthFailure::Throttled(wait)) if *method == AuthMethod::Session => held_back = Some(wait),
                 identified => return identified.map(Some),
             }
         }
         if let Some(wait) = held_back {
             return Err(AuthFailure::Throttled(wait));
+        }
+        // Not anonymous, and not a matter for a portal: there are credentials, and they are not valid.
+        if let Some(why) = no_user {
+            return Err(AuthFailure::NoUser(why));
         }
         if auth == Auth::Optional { Ok(None) } else { Err(AuthFailure::NoCredentials) }
     }
@@ -186,7 +216,7 @@ impl Authenticator {
     }
 
     /// Re-resolves these credentials through the store and refills the cache. `digest` must be that of the key in the
-    /// `Authorization` or `Cookie` line.
+    /// `Authorization` or `Cookie` line, or of the username in place of such a line.
     ///
     /// # Errors
     /// [`AuthFailure`], as [`Authenticator::authenticate`].
@@ -199,6 +229,7 @@ impl Authenticator {
         let shown = match method {
             AuthMethod::Token => Credentials::words(line).find(|key| key.digest() == digest),
             AuthMethod::Session => cookies::session_of_line(line),
+            AuthMethod::Certificate => std::str::from_utf8(line.as_bytes()).ok().map(ShownKey::of_certificate),
         };
         let shown = shown.ok_or(AuthFailure::NoCredentials)?;
         let asked = self.resolver.ask(shown.to_key(), shown.digest()).await;

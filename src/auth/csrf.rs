@@ -17,6 +17,9 @@ use crate::token::{ShownKey, TokenDigest};
 /// The header in which scripts send the value of the cookie.
 const FIELD: HeaderName = HeaderName::from_static("x-csrftoken");
 
+/// What browsers say about the page that a request comes from.
+const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
 const ALPHABET: &[u8; 62] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
 const LENGTH: usize = 32;
 
@@ -48,6 +51,9 @@ pub enum CsrfFault {
     /// The form contains a wrong secret.
     #[error("CSRF token from POST incorrect.")]
     Form,
+    /// `Sec-Fetch-Site` says that the page is of another site.
+    #[error("Sec-Fetch-Site checking failed - the request comes from another site.")]
+    Site,
 }
 
 impl CsrfSecret {
@@ -141,6 +147,26 @@ pub fn check_form(fields: &HeaderMap, target: &Target<'_>, secure: bool, shown: 
 /// [`CsrfFault::Origin`]. A handshake without `Origin` does not come from a browser.
 pub fn check_handshake(fields: &HeaderMap, target: &Target<'_>, secure: bool) -> Result<(), CsrfFault> {
     if fields.contains_key(ORIGIN) { check_origin(fields, target, secure) } else { Ok(()) }
+}
+
+/// Checks a request with a client certificate, which browsers send with requests of any page. A page of another origin
+/// may cause `GET`, `HEAD` and `OPTIONS` requests only, and no WebSocket (`opens`). A request that says nothing about a page
+/// does not come from a browser: browsers send `Origin` or `Sec-Fetch-Site` with all others.
+///
+/// # Errors
+/// [`CsrfFault::Origin`] and [`CsrfFault::Site`].
+pub fn check_page(fields: &HeaderMap, target: &Target<'_>, secure: bool, opens: bool) -> Result<(), CsrfFault> {
+    if !opens && matches!(*target.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
+        return Ok(());
+    }
+    if fields.contains_key(ORIGIN) {
+        return check_origin(fields, target, secure);
+    }
+    let mut sites = fields.get_all(SITE).iter();
+    match sites.all(|site| site == "same-origin" || site == "none") {
+        true => Ok(()),
+        false => Err(CsrfFault::Site),
+    }
 }
 
 fn check_origin(fields: &HeaderMap, target: &Target<'_>, secure: bool) -> Result<(), CsrfFault> {

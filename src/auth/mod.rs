@@ -14,7 +14,7 @@ mod permit;
 mod rules;
 mod wrong_keys;
 
-pub use authenticator::{Accepted, AuthFailure, Authenticator};
+pub use authenticator::{Accepted, AuthFailure, Authenticator, ShownCertificate};
 pub use consent::Consent;
 pub use credentials::{BadCredentials, Credentials, KeyForm};
 pub use csrf::{CsrfFault, CsrfSecret};

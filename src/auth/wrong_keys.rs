@@ -20,6 +20,9 @@ pub struct Refused {
     sessions: WrongKeys,
 }
 
+/// Certificates are not guessed: a CA has issued them.
+const UNLIMITED: &WrongKeys = &WrongKeys(None);
+
 impl Refused {
     /// Sets the rate per address, for tokens and sessions each; `None`: unlimited.
     pub fn new(most: Option<Rate>) -> Refused {
@@ -30,6 +33,7 @@ impl Refused {
         match method {
             AuthMethod::Token => &self.tokens,
             AuthMethod::Session => &self.sessions,
+            AuthMethod::Certificate => UNLIMITED,
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::identity::{Denied, Identity, Verdict};
 use crate::limits::LogLimiter;
 use crate::store::{self, StoreError, TokenStore};
 use crate::telemetry::ProcessCounters;
-use crate::token::{TokenDigest, TokenKey, TokenRecord};
+use crate::token::{AuthMethod, TokenDigest, TokenKey, TokenRecord};
 
 /// Longest pause between probes of an unreachable store; bounds how late the recovery is noticed.
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
@@ -71,6 +71,8 @@ impl Lookup {
         asker: Asker,
     ) -> Result<Verdict, StoreUnavailable> {
         let Sources { memory, shared, clock, .. } = &self.sources;
+        // Changes of a user evict the tokens of the user from the shared cache. A certificate is none of them.
+        let shared = shared.as_ref().filter(|_| key.method() != AuthMethod::Certificate);
         let fill = memory.begin_fill(digest);
         let (shared_record, begun) = match shared {
             None => (None, None),

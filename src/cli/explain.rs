@@ -87,6 +87,7 @@ async fn question(settings: &Settings, args: ExplainArgs, clock: &Clock) -> Resu
         user: "somebody".to_owned(),
         scopes: ScopeSet::new(scopes),
         session: args.session,
+        certificate: args.certificate,
         ..SampleCaller::default()
     };
     let carries_keys = |line: &String| {
@@ -101,11 +102,13 @@ async fn question(settings: &Settings, args: ExplainArgs, clock: &Clock) -> Resu
     let caller = match (&args.user, &store) {
         (Some(name), Some(store)) => Caller::of_user(store::user(store, name).await?.account, &sample, clock.now()),
         _ if args.token_stdin => Caller::Key(TokenKey::parse(&store::secret_from_stdin("key")?)?),
-        _ if args.session || !args.scopes.is_empty() => Caller::made_up(&sample, clock.now()),
+        _ if args.session || args.certificate || !args.scopes.is_empty() => Caller::made_up(&sample, clock.now()),
         _ => Caller::Bare,
     };
     if !matches!(caller, Caller::Bare) && args.headers.iter().any(carries_keys) {
-        bail!("the request has credentials twice: remove the header, or --as, --scope, --session or --token-stdin");
+        bail!(
+            "the request has credentials twice: remove the header, or --as, --scope, --session, --certificate or --token-stdin"
+        );
     }
     Ok(Question { request, caller, store })
 }

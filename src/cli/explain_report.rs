@@ -55,7 +55,7 @@ impl Subject<'_> {
             lines.insert(0, "auth = \"none\": not read".to_owned());
             return lines;
         }
-        let accepted: Vec<&str> = route.credentials.iter().map(|method| kind(*method)).collect();
+        let accepted: Vec<&str> = route.credentials.iter().map(|method| method.as_str()).collect();
         let needed = match route.auth {
             Auth::Required => "required",
             Auth::Optional | Auth::None => "optional",
@@ -87,7 +87,7 @@ impl Subject<'_> {
 
     fn caller_text(&self, identity: &Identity) -> String {
         let name = identity.values().user_name.to_str().map(decode).unwrap_or_default();
-        let mut text = format!("found: a valid {} of {name} (user {})", kind(identity.method()), identity.subject());
+        let mut text = format!("found: a valid {} of {name} (user {})", identity.method().as_str(), identity.subject());
         if identity.method() == AuthMethod::Token {
             let scopes = identity.scopes().to_string();
             text += &format!(", scopes: {}", if scopes.is_empty() { "none" } else { &scopes });
@@ -301,7 +301,7 @@ fn caller(identity: &Identity) -> Value {
     json!({
         "user_id": identity.subject().0,
         "user": identity.values().user_name.to_str().map(decode).unwrap_or_default(),
-        "method": kind(identity.method()),
+        "method": identity.method().as_str(),
         "scopes": identity.scopes().iter().map(|scope| scope.as_str()).collect::<Vec<_>>(),
         "groups": identity.groups(),
     })
@@ -347,13 +347,6 @@ fn pattern(route: &Route) -> String {
     format!("{host}, {path}{methods}")
 }
 
-fn kind(method: AuthMethod) -> &'static str {
-    match method {
-        AuthMethod::Token => "token",
-        AuthMethod::Session => "session",
-    }
-}
-
 fn failure_text(failure: AuthFailure) -> String {
     match failure {
         AuthFailure::NoCredentials => "none found".to_owned(),
@@ -364,6 +357,7 @@ fn failure_text(failure: AuthFailure) -> String {
         AuthFailure::Denied(Denied::Expired) => "found: an expired token".to_owned(),
         AuthFailure::Denied(Denied::Unused) => "found: a token that ended because it was not used".to_owned(),
         AuthFailure::Denied(Denied::OwnerInactive) => "found: a token of a deactivated user".to_owned(),
+        AuthFailure::NoUser(_) => "found: a client certificate of no active user".to_owned(),
         AuthFailure::StoreUnavailable => "found, but the store did not answer".to_owned(),
         AuthFailure::Throttled(_) => "found, but the client sent too many wrong keys".to_owned(),
     }

@@ -1,12 +1,13 @@
 //! The settings that all requests of one client connection, and of one listener, share.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use http::HeaderValue;
 
 use super::Pulse;
+use super::certificate::ClientCertificate;
 use crate::config::settings::{self, ProxyTrust};
 use crate::route::Peer;
 
@@ -18,6 +19,8 @@ pub struct ListenerPolicy {
     pub plaintext: Option<Plaintext>,
     /// The proxies that may say where a connection or request comes from.
     pub trust: ProxyTrust,
+    /// Whether clients must show a certificate.
+    pub requires_certificate: bool,
     /// Whether its requests are questions of proxies about requests of theirs.
     pub forward_auth: bool,
 }
@@ -52,6 +55,8 @@ pub struct ClientConnection {
     pub held: Cell<bool>,
     /// Whether a proxy says by the PROXY protocol that it does not know the client: no header names the client either.
     pub is_unknown: Cell<bool>,
+    /// The certificate that the client has shown. A proxy that forwards requests of others has none here.
+    pub certificate: OnceCell<ClientCertificate>,
     /// The name of its listener, whose current settings apply. `None`: `policy` applies, because the client sent
     /// unencrypted HTTP to a TLS listener.
     pub listener: Option<Arc<str>>,
@@ -72,6 +77,7 @@ impl ClientConnection {
             pulse,
             held: Cell::new(false),
             is_unknown: Cell::new(false),
+            certificate: OnceCell::new(),
             listener,
             policy,
         })
@@ -84,6 +90,7 @@ impl ListenerPolicy {
         hsts: None,
         plaintext: Some(Plaintext { answer: PlaintextAnswer::Refuse, exposed: settings::ExposedToken::Ignore }),
         trust: ProxyTrust::NONE,
+        requires_certificate: false,
         forward_auth: false,
     };
 }

@@ -5,6 +5,7 @@
 //! [`framing`] checks where the body of a request ends.
 
 mod body;
+pub mod certificate;
 mod connection;
 mod extended_connect;
 mod fault;

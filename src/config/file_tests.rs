@@ -67,6 +67,8 @@ pub struct SampleCaller {
     pub scopes: ScopeSet,
     /// Whether it is a session instead of a token.
     pub session: bool,
+    /// Whether it is a client certificate instead of a token.
+    pub certificate: bool,
     /// Whether the token is read-only.
     pub read_only: bool,
     /// The networks that the token can be used from; `None`: all.
@@ -245,6 +247,7 @@ fn caller(table: &Table<'_>) -> Option<SampleCaller> {
             groups,
             scopes: ScopeSet::new(scopes),
             session: table.key("session").bool(false),
+            certificate: table.key("certificate").bool(false),
             read_only: table.key("read_only").bool(false),
             networks: networks.flatten(),
         };

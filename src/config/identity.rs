@@ -70,6 +70,9 @@ pub const RESERVED_FIELDS: [&str; 24] = [
     "expect",
 ];
 
+/// The beginning of the folded names of headers about the client's certificate (RFC 9440), which only the gateway sets.
+pub const CLIENT_CERT: &[u8] = b"clientcert";
+
 /// The letters and digits of a name in lower case. Equal for all spellings that some server treats as one header.
 pub fn fold(name: &[u8]) -> impl Iterator<Item = u8> {
     name.iter().filter(|byte| byte.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase)

@@ -1,9 +1,11 @@
 //! `[listeners.NAME]`: the addresses that clients connect to.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::access;
+use super::client_certificates::{ClientCertificates, ClientKeys};
 use super::document::Document;
 use super::names::Names;
 use super::reader::{Named, Table};
@@ -82,6 +84,8 @@ pub struct TlsListener {
     pub hsts: Option<Duration>,
     /// What happens to a live token that was sent to the TLS port without TLS.
     pub exposed_token: ExposedToken,
+    /// The certificates of clients; `None`: clients are not asked for one.
+    pub clients: Option<Arc<ClientCertificates>>,
 }
 
 /// Settings of an unencrypted listener.
@@ -116,6 +120,21 @@ pub enum ExposedToken {
 }
 
 impl Listener {
+    /// The certificates of its clients; `None`: they are not asked for one.
+    pub fn clients(&self) -> Option<&ClientCertificates> {
+        match &self.role {
+            ListenerRole::Tls(tls) => tls.clients.as_deref(),
+            ListenerRole::Plain(_) | ListenerRole::Internal { .. } => None,
+        }
+    }
+
+    /// Replaces the certificates of its clients, if there are any.
+    pub fn renew_clients(&mut self, clients: Option<ClientCertificates>) {
+        if let (ListenerRole::Tls(tls), Some(clients)) = (&mut self.role, clients) {
+            tls.clients = Some(Arc::new(clients));
+        }
+    }
+
     /// Whether the address is a loopback address.
     pub fn is_loopback(&self) -> bool {
         match self.address.ip() {
@@ -150,8 +169,10 @@ fn listener(name: &str, table: &Table<'_>, certificates: &Names) -> Option<Liste
     let (protocols, min_tls) = (for_tls("protocols"), for_tls("min_tls"));
     let hsts = table.key("hsts").only_if(is_tls && !forward_auth).or_word("off");
     let exposed_token = table.key("exposed_token").only_if(!services.is_set());
+    let client_keys = ClientKeys::of(table, is_tls && !forward_auth);
     // All keys are read, whatever the listener does, so that all of them are known.
-    let tls = tls(&chain, &protocols, &min_tls, &hsts, certificates);
+    let clients = client_keys.read(table);
+    let tls = TlsListener { clients, ..tls(&chain, &protocols, &min_tls, &hsts, certificates) };
     let plain = plain(&plaintext, address);
     let trust = trust(table, is_internal, forward_auth);
     let fates = [("ignore", ExposedToken::Ignore), ("mark", ExposedToken::Mark), ("revoke", ExposedToken::Revoke)];
@@ -163,10 +184,12 @@ fn listener(name: &str, table: &Table<'_>, certificates: &Names) -> Option<Liste
         }
         (false, true, false) => {
             only_for("certificates", &[&protocols, &min_tls, &hsts]);
+            only_for("certificates", &client_keys.all());
             ListenerRole::Plain(PlainListener { plaintext: plain, exposed_token: fate })
         }
         (false, false, true) => {
             only_for("certificates", &[&protocols, &min_tls, &hsts]);
+            only_for("certificates", &client_keys.all());
             only_for("certificates` or `plaintext", &[&exposed_token]);
             match forward_auth {
                 true => {
@@ -192,7 +215,8 @@ fn listener(name: &str, table: &Table<'_>, certificates: &Names) -> Option<Liste
         }
     };
     if forward_auth {
-        refuse_beside_forward_auth(&services, &offered, &trust, [&hsts, &exposed_token], is_tls);
+        let [ca, mode, crl, by] = client_keys.all();
+        refuse_beside_forward_auth(&services, &offered, &trust, [&hsts, &exposed_token, ca, mode, crl, by], is_tls);
     }
     Some(Listener { name: name.to_owned(), address: address?, trust, forward_auth, role })
 }
@@ -212,7 +236,7 @@ fn refuse_beside_forward_auth(
     services: &Key<'_>,
     offered: &[Service],
     trust: &ProxyTrust,
-    others: [&Key<'_>; 2],
+    others: [&Key<'_>; 6],
     is_tls: bool,
 ) {
     if offered.len() > 1 {
@@ -283,6 +307,7 @@ fn tls(chain: &Key<'_>, protocols: &Key<'_>, min_tls: &Key<'_>, hsts: &Key<'_>, 
         tls12: min_tls.choice(&[("1.2", true), ("1.3", false)], true),
         hsts: hsts.optional_duration(Some(Duration::from_secs(365 * 86_400))),
         exposed_token: ExposedToken::Mark,
+        clients: None,
     }
 }
 

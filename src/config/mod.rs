@@ -7,6 +7,7 @@ mod access;
 mod acme;
 mod admin;
 mod certificates;
+mod client_certificates;
 mod cors;
 mod defaults;
 mod django;
@@ -15,6 +16,7 @@ mod document;
 mod effective;
 mod file_tests;
 mod files;
+mod forward_certificate;
 mod health;
 mod host_header;
 mod identity;
@@ -152,8 +154,8 @@ pub fn effective(file: &Path, environment: &Environment<'_>) -> Result<Effective
 /// The definition of all keys and tables.
 fn grammar() -> Grammar {
     // The file has one of each table whose name the operator chooses.
-    let one_of_each =
-        "[listeners.a]\n[certificates.a]\n[upstreams.a]\n[rates.a]\n[quotas.a]\n[portals.a]\n[routes.a]\n[[tests]]\n";
+    let one_of_each = "[listeners.a.client_users.a]\n[certificates.a]\n[upstreams.a]\n[rates.a]\n[quotas.a]\n[portals.a]\n\
+                       [routes.a]\n[[tests]]\n";
     let environment = Environment { now: Timestamp::from_micros(0), variable: &|_| None };
     let source = Source::of(Path::new("gateway.toml"), one_of_each.to_owned());
     let (_, record, _, _) = interpret(&source, Document::new(&source, &environment).recorded());
@@ -196,6 +198,8 @@ fn read(root: &Table<'_>) -> Settings {
     let routes = routes::read(root, &names, &defaults, &route_identity);
     let (login, hashing) = login::read(root, &routes, &defaults);
     let listeners = listeners::read(root, &certificate_names);
+    let asked: Vec<_> = listeners.iter().filter_map(settings::Listener::clients).collect();
+    client_certificates::check(root, &routes, &asked);
     acme::check(root, acme.as_ref(), &listeners);
     let store = settings::Store { hashing, ..store::read(root) };
     let (grace, shutdown_delay) = lifecycle::read_shutdown(root);

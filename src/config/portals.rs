@@ -68,8 +68,12 @@ fn header(text: &str, identity: &IdentityFields) -> Result<HeaderName, Fault> {
 }
 
 /// The words of `credentials`; `None`: the portal.
-const CREDENTIALS: [(&str, Option<AuthMethod>); 3] =
-    [("token", Some(AuthMethod::Token)), ("session", Some(AuthMethod::Session)), ("portal", None)];
+const CREDENTIALS: [(&str, Option<AuthMethod>); 4] = [
+    ("token", Some(AuthMethod::Token)),
+    ("session", Some(AuthMethod::Session)),
+    ("certificate", Some(AuthMethod::Certificate)),
+    ("portal", None),
+];
 
 impl Portals {
     /// Reads `credentials` and `portal` of a route. `restricts`: the route asks for scopes or groups. `is_required`: it

@@ -9,8 +9,9 @@ use super::access::{self, Admission, Auth};
 use super::cors::{self, Cors};
 use super::defaults::{BOUNDS, RouteDefaults};
 use super::document::Document;
+use super::forward_certificate::{self, ForwardCertificate};
 use super::host_header::HostHeader;
-use super::identity::{IdentityFields, RESERVED_FIELDS, fold};
+use super::identity::{CLIENT_CERT, IdentityFields, RESERVED_FIELDS, fold};
 use super::names::Names;
 use super::patterns::{self, HostPattern, PathPattern};
 use super::portals::{Portal, Portals};
@@ -46,6 +47,8 @@ pub struct Route {
     pub admission: Admission,
     /// Which `Authorization` the upstream gets.
     pub forward_authorization: ForwardAuthorization,
+    /// What the upstream gets of the client's certificate.
+    pub forward_certificate: ForwardCertificate,
     /// Headers with the meaning of an identity in other systems that clients may send here.
     pub pass_headers: Vec<HeaderName>,
     /// Whether the prefix is stripped before forwarding.
@@ -120,6 +123,7 @@ impl Route {
             scopes: ScopeSet::default(),
             admission: Admission::default(),
             forward_authorization: ForwardAuthorization::default_for(Auth::Required),
+            forward_certificate: ForwardCertificate::Never,
             pass_headers: Vec::new(),
             strip_prefix: false,
             host_header: HostHeader::Keep,
@@ -271,6 +275,7 @@ fn route(
         scopes,
         admission,
         forward_authorization: forward_authorization(table, forwarding),
+        forward_certificate: forward_certificate::read(table),
         pass_headers: table.key("pass_headers").parse_list(|text| passed(text, route_identity.identity)),
         strip_prefix: strips,
         host_header: table.key("host_header").parse_text_or("keep", HostHeader::parse).unwrap_or(HostHeader::Keep),
@@ -313,6 +318,7 @@ fn passed(text: &str, identity: &IdentityFields) -> Result<HeaderName, Fault> {
         name.map_err(|_| Fault::new("is not a valid header name", "write one name, such as \"X-Original-User\""))?;
     let folded: Vec<u8> = fold(text.as_bytes()).collect();
     let is_own = folded.starts_with(b"xtokengate")
+        || folded.starts_with(CLIENT_CERT)
         || identity.names().any(|own| fold(own.as_str().as_bytes()).eq(folded.iter().copied()));
     let is_reserved =
         RESERVED_FIELDS.iter().chain(&NEVER_PASSED).any(|own| fold(own.as_bytes()).eq(folded.iter().copied()));

@@ -9,14 +9,16 @@ use std::time::Duration;
 pub use super::access::{Admission, Auth, MethodScopes};
 pub use super::acme::{Acme, AcmeCertificate, AcmeChallenge, ExternalAccount};
 pub use super::admin::Admin;
+pub use super::client_certificates::{CertificateUsers, ClientCertificates, Listed};
 pub use super::cors::{Cors, CorsOrigins};
 pub use super::defaults::ConnectionTimeouts;
 pub use super::django::{Django, DjangoMode};
 pub use super::django_columns::{Columns, Flag, Ignored};
 pub use super::file_tests::{BadSample, Expected, FileTest, SampleCaller, SampleRequest};
+pub use super::forward_certificate::ForwardCertificate;
 pub use super::health::{Ejection, HealthCheck};
 pub use super::host_header::HostHeader;
-pub use super::identity::{IdentityFields, RESERVED_FIELDS, fold};
+pub use super::identity::{CLIENT_CERT, IdentityFields, RESERVED_FIELDS, fold};
 pub use super::lifecycle::{Control, Reload};
 pub use super::limits::Limits;
 pub use super::listeners::{

@@ -72,6 +72,9 @@ impl Gateway {
         length: Option<u64>,
         exchange: &mut Exchange,
     ) -> Result<Decision<'g, 'r>, Refusal> {
+        if !exchange.is_kept() {
+            return Err(Refusal::NotKept);
+        }
         if let Err(refusal) = self.admit(head, exchange.client()) {
             return self.proof(head, exchange.client()).map(Decision::Prove).ok_or(refusal); // 400 · 403 · 308
         }
@@ -107,14 +110,14 @@ impl Gateway {
         let from = exchange.peer().address.ip();
         let route = match self.generation.routes.find(&target) {
             Ok(route) => route,
-            Err(missing) => return Err(Box::pin(self.off_the_map(missing, &head.headers, from)).await), // 401 · 404 · 405
+            Err(missing) => return Err(Box::pin(self.off_the_map(missing, &head.headers, exchange)).await), // 401 · 404 · 405
         };
         let handle = self.handle(route).ok_or(Refusal::Internal)?;
         let upstream = handle.upstream.as_ref().ok_or(Refusal::Internal)?;
         exchange.matched(handle, &head.headers);
         let cut = route.settings.strip_prefix;
         let below = cut.then(|| outgoing::below_prefix(&target, &route.settings.path)).transpose()?; // 400
-        let caller = self.authenticate(route.settings.auth, accepted(route), &head.headers, from);
+        let caller = self.authenticate(route.settings.auth, accepted(route, exchange), &head.headers, from);
         let caller = match traces::looking_up(exchange.trace(), caller).await {
             Ok(caller) => caller,
             Err(AuthFailure::NoCredentials)
@@ -126,8 +129,12 @@ impl Gateway {
             Err(failure) => return Err(self.unauthenticated(failure, head, &target, exchange)), // 302 · 401 · 429 · 503
         };
         exchange.identified(caller.as_ref(), &head.headers);
-        if caller.as_ref().is_some_and(|caller| caller.method() == AuthMethod::Session) {
-            check_csrf(head, &target, exchange.peer().secure)?; // 403
+        match caller.as_ref().map(|caller| caller.method()) {
+            Some(AuthMethod::Session) => check_csrf(head, &target, exchange.peer().secure)?, // 403
+            Some(AuthMethod::Certificate) => {
+                csrf::check_page(&head.headers, &target, exchange.peer().secure, websocket::is_asked_for(head))?; // 403
+            }
+            Some(AuthMethod::Token) | None => {}
         }
         let permit = Permit::grant(route, caller, asked(route, head, exchange))?; // 403
         if let Some(caller) = permit.caller() {
@@ -214,20 +221,22 @@ impl Gateway {
     }
 
     /// The kinds of credentials that exist here.
-    fn known_credentials(&self) -> Accepted<'static> {
+    fn known_credentials<'e>(&self, exchange: &'e Exchange) -> Accepted<'e> {
         let methods: &[AuthMethod] = if self.generation.pages.is_some() {
-            &[AuthMethod::Token, AuthMethod::Session]
+            &[AuthMethod::Token, AuthMethod::Session, AuthMethod::Certificate]
         } else {
-            &[AuthMethod::Token]
+            &[AuthMethod::Token, AuthMethod::Certificate]
         };
-        Accepted { methods, form: KeyForm::Bare }
+        Accepted { methods, form: KeyForm::Bare, certificate: exchange.shown_certificate() }
     }
 
     /// Refuses a request that no route matches. If every route requires a token, a client without one gets 401 and does
     /// not learn which paths exist.
-    async fn off_the_map(&self, missing: NoRoute, fields: &HeaderMap, from: IpAddr) -> Refusal {
+    async fn off_the_map(&self, missing: NoRoute, fields: &HeaderMap, exchange: &Exchange) -> Refusal {
+        let from = exchange.peer().address.ip();
         if self.generation.routes.all_protected()
-            && let Err(failure) = self.authenticate(Auth::Required, self.known_credentials(), fields, from).await
+            && let Err(failure) =
+                self.authenticate(Auth::Required, self.known_credentials(exchange), fields, from).await
         {
             return failure.into();
         }
@@ -236,9 +245,9 @@ impl Gateway {
 }
 
 /// The credentials that a route accepts.
-pub(super) fn accepted(route: &Route) -> Accepted<'_> {
+pub(super) fn accepted<'r>(route: &'r Route, exchange: &'r Exchange) -> Accepted<'r> {
     let form = if route.settings.token_parameter { KeyForm::Parameter } else { KeyForm::Bare };
-    Accepted { methods: &route.settings.credentials, form }
+    Accepted { methods: &route.settings.credentials, form, certificate: exchange.shown_certificate() }
 }
 
 /// The facts that a permit depends on.

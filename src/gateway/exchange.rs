@@ -3,6 +3,7 @@
 //! It is counted and logged exactly once, when it is dropped: at the end of the response body, or when the client has
 //! disconnected.
 
+mod certificate;
 mod end;
 
 use std::rc::Rc;
@@ -22,6 +23,7 @@ use super::tunnel::FarEnd;
 use super::{Gateway, cors, grpc, shares};
 use crate::auth::cookies;
 use crate::client::ClientConnection;
+use crate::client::certificate::ClientCertificate;
 use crate::client::forwarded::{self, BadForwarded, Origin};
 use crate::config::settings::ProxyTrust;
 use crate::http1::BadAnswer;
@@ -37,6 +39,8 @@ use crate::upstream::RequestBody;
 pub struct Exchange {
     gateway: Rc<Gateway>,
     client: Rc<ClientConnection>,
+    /// Whether its listener requires a client certificate by now, and the client has shown none.
+    lacks_certificate: bool,
     /// Where the request came from, if a trusted proxy forwards it.
     forwarded: Option<Box<Peer>>,
     /// A header of a trusted proxy that cannot be read.
@@ -111,6 +115,7 @@ impl Exchange {
             Err(bad) => (None, Some(bad)),
         };
         Box::new(Exchange {
+            lacks_certificate: policy.requires_certificate && client.certificate.get().is_none(),
             gateway: Rc::clone(gateway),
             client: Rc::clone(client),
             forwarded,
@@ -225,6 +230,7 @@ impl Exchange {
         let credentials = match caller.method() {
             AuthMethod::Token => fields.get(AUTHORIZATION),
             AuthMethod::Session => cookies::session_line(fields),
+            AuthMethod::Certificate => self.client.certificate.get().and_then(ClientCertificate::user_line),
         };
         match credentials {
             Some(credentials) => {
@@ -238,6 +244,11 @@ impl Exchange {
     /// Whether its route checks for a session before a token.
     pub(super) fn prefers_sessions(&self) -> bool {
         self.route.as_ref().is_some_and(|route| route.prefers_sessions)
+    }
+
+    /// Whether there is a challenge for the credentials that its route checks first.
+    pub(super) fn has_challenge(&self) -> bool {
+        self.route.as_ref().is_none_or(|route| route.has_challenge)
     }
 
     /// Whether sessions are configured.

@@ -133,7 +133,7 @@ impl Gateway {
             None => None,
             Some(route) => {
                 let from = exchange.peer().address.ip();
-                Some(self.authenticate(route.settings.auth, accepted(route), &head.headers, from).await)
+                Some(self.authenticate(route.settings.auth, accepted(route, &exchange), &head.headers, from).await)
             }
         };
         if let Ok(Decision::Ask(portal, _)) = &decision {

@@ -12,13 +12,13 @@ use tokio_rustls::TlsAcceptor;
 
 use super::fields::FieldPolicy;
 use super::handle::{RouteHandle, UpstreamHandle};
-use super::{Callers, DateHeader, Forms, LoginEndpoint, PagesEndpoint, Timers};
+use super::{Callers, Certified, DateHeader, Forms, LoginEndpoint, PagesEndpoint, Timers};
 use crate::acme::Challenges;
 use crate::auth::{Authenticator, CredentialRules};
 use crate::cache::ExposedTokens;
 use crate::client::{ClientConnection, ListenerPolicy};
 use crate::clock::Clock;
-use crate::config::settings::{self, Browser, ConnectionTimeouts, Limits, Login};
+use crate::config::settings::{self, Browser, ClientCertificates, ConnectionTimeouts, Limits, Login};
 use crate::rates::Rates;
 use crate::route::{Route, RouteTable, ServerNames};
 use crate::telemetry::{AccessLog, Recorder, RequestIds, Tracer};
@@ -73,6 +73,8 @@ pub struct ListenerTls {
     pub acceptor: TlsAcceptor,
     /// The names of its certificates.
     pub names: Arc<ServerNames>,
+    /// The certificates of clients; `None`: they are not asked for one.
+    pub clients: Option<Arc<ClientCertificates>>,
     /// For clients that send unencrypted HTTP to it.
     pub unencrypted: Arc<ListenerPolicy>,
 }
@@ -104,6 +106,8 @@ pub struct Worker {
     pub authenticator: Authenticator,
     /// The running exchanges that were admitted by a token.
     pub callers: Callers,
+    /// The connections whose clients have shown a certificate.
+    pub certified: Certified,
     /// Where tokens that were sent unencrypted are reported.
     pub exposed: ExposedTokens,
     /// Wall time, for the log.
@@ -163,13 +167,18 @@ impl Generation {
     /// Returns the current settings of a connection's listener. If this generation has no such listener, an encrypted
     /// connection keeps the settings with which it began, and an unencrypted one is refused.
     pub(super) fn policy<'a>(&'a self, client: &'a ClientConnection) -> &'a ListenerPolicy {
-        let listener = client.listener.as_ref().and_then(|name| self.listener(name));
-        // If a listener of the same name changed between TLS and unencrypted, it is a different listener.
-        match listener.filter(|listener| listener.tls.is_some() == client.peer.secure) {
+        match self.listener_of(client) {
             Some(listener) => &listener.policy,
             None if client.peer.secure || client.policy.plaintext.is_some() => &client.policy,
             None => &ListenerPolicy::REMOVED,
         }
+    }
+
+    /// The listener of a connection, if this generation has it.
+    pub(super) fn listener_of(&self, client: &ClientConnection) -> Option<&ServedListener> {
+        let listener = client.listener.as_ref().and_then(|name| self.listener(name));
+        // If a listener of the same name changed between TLS and unencrypted, it is a different listener.
+        listener.filter(|listener| listener.tls.is_some() == client.peer.secure)
     }
 }
 

@@ -31,6 +31,8 @@ pub struct RouteHandle {
     pub upstream: Option<Rc<UpstreamHandle>>,
     /// Whether it checks for a session before a token.
     pub prefers_sessions: bool,
+    /// Whether there is a challenge for the credentials that it checks first: only for tokens.
+    pub has_challenge: bool,
     /// Its cross-origin rules.
     pub(super) cors: Option<CorsFields>,
     tunnels: Rc<Tunnels>,
@@ -70,6 +72,7 @@ impl RouteHandle {
             counters: recorder.route(&route.name),
             upstream,
             prefers_sessions: route.credentials.first() == Some(&AuthMethod::Session),
+            has_challenge: route.credentials.first().is_none_or(|first| *first == AuthMethod::Token),
             cors: CorsFields::of(route),
             tunnels: tunnels.map(Rc::clone).unwrap_or_default(),
         })
@@ -80,7 +83,8 @@ impl RouteHandle {
         let name: Arc<str> = name.into();
         let counters = recorder.route(&name);
         let tunnels = Rc::default();
-        Rc::new(RouteHandle { name, counters, upstream: None, prefers_sessions: false, cors: None, tunnels })
+        let (prefers_sessions, has_challenge) = (false, true);
+        Rc::new(RouteHandle { name, counters, upstream: None, prefers_sessions, has_challenge, cors: None, tunnels })
     }
 
     /// Adds a tunnel by its client connection, or by its stream.

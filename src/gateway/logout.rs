@@ -8,7 +8,7 @@ use http_body::Body as _;
 
 use super::login::LoginEndpoint;
 use super::{Body, Exchange, Gateway, Refusal, reply};
-use crate::auth::{Accepted, AuthFailure, KeyForm, NotPermitted};
+use crate::auth::{Accepted, AuthFailure, KeyForm, NotPermitted, ShownCertificate};
 use crate::client::ClientBody;
 use crate::config::settings::Auth;
 use crate::identity::{Identity, decode};
@@ -56,7 +56,8 @@ impl Gateway {
     /// Whose tokens are revoked. A token outside of its networks can do nothing, and a read-only token cannot end others.
     async fn leaving(&self, all: bool, head: &request::Parts, exchange: &mut Exchange) -> Result<LogOut, Refusal> {
         let from = exchange.peer().address.ip();
-        let accepted = Accepted { methods: &[AuthMethod::Token], form: KeyForm::Bare };
+        let accepted =
+            Accepted { methods: &[AuthMethod::Token], form: KeyForm::Bare, certificate: ShownCertificate::None };
         let caller = self.authenticate(Auth::Required, accepted, &head.headers, from).await?;
         let caller = caller.ok_or(AuthFailure::NoCredentials)?;
         exchange.identified(Some(&caller), &head.headers);

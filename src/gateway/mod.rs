@@ -9,6 +9,7 @@ mod admit;
 mod answer;
 mod body;
 mod callers;
+mod certificates;
 mod cors;
 mod date;
 mod decision;
@@ -46,6 +47,7 @@ use crate::telemetry::Outcome;
 
 pub use body::Body;
 pub use callers::Callers;
+pub use certificates::Certified;
 pub use date::DateHeader;
 pub use exchange::Exchange;
 pub use explanation::Explanation;
@@ -97,7 +99,7 @@ impl Gateway {
                     }
                     response.map(|body| body.settling(exchange))
                 }
-                Err(Refusal::TokenEnded) => {
+                Err(Refusal::TokenEnded | Refusal::NotKept) => {
                     exchange.breaks_off(Outcome::TokenEnded);
                     return Err(Unanswered);
                 }

@@ -50,6 +50,9 @@ impl Gateway {
         self.generation.fields.sift(&mut fields, &route.settings.pass_headers, credentials)?;
         cookies::gather(&mut fields, self.generation.pages.is_some());
         forwarded::set(&mut fields, exchange.peer(), host.clone(), route.cut_prefix.as_ref(), exchange.id().clone());
+        if let Some(certificate) = exchange.certificate() {
+            forwarded::set_certificate(&mut fields, certificate, route.settings.forward_certificate);
+        }
         self.generation.fields.add(&mut fields, permit.caller().map(|identity| &**identity));
         if let Some(consent) = permit.consent() {
             self.generation.fields.add_consent(&mut fields, consent);

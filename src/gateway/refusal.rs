@@ -63,6 +63,9 @@ pub enum Refusal {
     /// The caller's token ended during the exchange. The only refusal without a response: a response would claim that
     /// nothing was done.
     TokenEnded,
+    /// The client's certificate is not accepted any more, or it has none and the listener requires one by now. No response
+    /// either: the connection ends, and the next handshake tells the client why.
+    NotKept,
     /// The portal of the route does not answer, or fails.
     Portal,
     /// The endpoint failed.
@@ -165,6 +168,9 @@ impl Refusal {
             Refusal::SignIn(_) => (S::FOUND, Outcome::SentToLogin, "Please sign in.".into()),
             Refusal::Redirect(_) => (S::PERMANENT_REDIRECT, Outcome::PlaintextRedirected, "HTTPS is required.".into()),
             Refusal::TokenEnded => (S::UNAUTHORIZED, Outcome::TokenEnded, "Invalid token.".into()),
+            Refusal::NotKept => {
+                (S::FORBIDDEN, Outcome::TokenEnded, "This listener requires a valid client certificate.".into())
+            }
             Refusal::Portal => (
                 S::SERVICE_UNAVAILABLE,
                 Outcome::PortalUnavailable,
@@ -190,10 +196,10 @@ impl Refusal {
     /// connection.
     pub(super) fn respond(self, mut exchange: Box<Exchange>, close: bool, challenge: &str) -> Response<Body> {
         let (status, outcome, detail) = self.row(exchange.method());
-        // There is no challenge for a session, and a 401 requires a challenge. So the status is 403, as in Django REST
+        // There is no challenge for a session or a certificate, and a 401 requires a challenge. So the status is 403, as in Django REST
         // Framework.
         let status = match status {
-            StatusCode::UNAUTHORIZED if exchange.prefers_sessions() => StatusCode::FORBIDDEN,
+            StatusCode::UNAUTHORIZED if !exchange.has_challenge() => StatusCode::FORBIDDEN,
             status => status,
         };
         // gRPC says in a header of its own what went wrong.
@@ -258,6 +264,10 @@ fn failure_row(failure: AuthFailure) -> (StatusCode, Outcome, Cow<'static, str>)
         }
         AuthFailure::Denied(Denied::OwnerInactive) => {
             (S::UNAUTHORIZED, Outcome::Inactive, "User inactive or deleted.".into())
+        }
+        AuthFailure::NoUser(why) => {
+            let outcome = if why == Denied::OwnerInactive { Outcome::Inactive } else { Outcome::Unknown };
+            (S::UNAUTHORIZED, outcome, "The client certificate belongs to no active user.".into())
         }
         AuthFailure::StoreUnavailable => (
             S::SERVICE_UNAVAILABLE,

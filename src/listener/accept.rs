@@ -19,15 +19,16 @@ use super::connections::Connections;
 use super::http1::Http1;
 use super::serve::poll_until;
 use super::tcp::Tcp;
-use super::{http2, proxied};
+use super::{http2, proxied, tls};
+use crate::client::certificate::ClientCertificate;
 use crate::client::proxy_protocol::Endpoints;
 use crate::client::{ClientConnection, Ending, ListenerPolicy, OpenConnections, Pulse};
-use crate::config::settings::Limits;
+use crate::config::settings::{ClientCertificates, Limits};
 use crate::gateway::{Current, Generation, ListenerTls};
 use crate::limits::{Client, Place};
 use crate::route::Peer;
 use crate::telemetry::Recorder;
-use crate::tls::ACME_PROTOCOL;
+use crate::tls::{ACME_PROTOCOL, ClientChain};
 
 /// Pause of the accept loop when the process has run out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
@@ -154,7 +155,7 @@ impl Accept {
         place: &mut Place,
     ) -> Option<Encrypted<'_>> {
         let Terms { policy, tls, limits, handshake, is_unknown } = terms;
-        let ListenerTls { acceptor, names, unencrypted } = tls?;
+        let ListenerTls { acceptor, names, clients, unencrypted } = tls?;
         let deadline = Instant::now() + handshake;
         let first = match unless_evicted(place, timeout_at(deadline, opening(&stream))).await? {
             Ok(first) => first?,
@@ -185,11 +186,36 @@ impl Accept {
         let pulse = self.open_connections.enter(&self.listener);
         let client = ClientConnection::new(peer, pulse, Some(Arc::clone(&self.listener)), policy);
         client.is_unknown.set(is_unknown);
+        if let Some(clients) = clients {
+            self.introduce(&client, tls::shown(session)?, &clients)?;
+        }
         let current = Rc::clone(&self.current);
         Some(Encrypted::Served(match session.alpn_protocol() == Some(b"h2") {
             true => Box::pin(http2::http2(stream, current, client, limits)),
             false => Box::pin(Http1::new(stream, current, client, limits).serve(&self.connections)),
         }))
+    }
+
+    /// Notes the certificate that the client has shown in its handshake. `None`: the connection must be closed.
+    fn introduce(
+        &self,
+        client: &Rc<ClientConnection>,
+        shown: Option<ClientChain>,
+        clients: &Arc<ClientCertificates>,
+    ) -> Option<()> {
+        let Some(shown) = shown else { return Some(()) };
+        let gateway = self.current.get();
+        let certificate = ClientCertificate::new(shown, clients, gateway.worker.clock.now())?;
+        let present = gateway.generation.listener(&self.listener).and_then(|listener| listener.tls.as_ref());
+        let present = present.and_then(|tls| tls.clients.as_ref());
+        // The rules have changed during the handshake.
+        if !present.is_some_and(|present| Arc::ptr_eq(present, clients)) {
+            certificate.doubt();
+        }
+        // The connection is new, so it has none.
+        let _ = client.certificate.set(certificate);
+        gateway.worker.certified.enter(client);
+        Some(())
     }
 
     /// Serves HTTP/1 without TLS.

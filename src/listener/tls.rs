@@ -8,14 +8,17 @@ use std::fmt;
 use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, ServerConfig};
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, ServerConfig, ServerConnection,
+    WebPkiClientVerifier,
+};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 
 use crate::acme::Challenges;
 use crate::config::settings::TlsListener;
 use crate::route::ServerNames;
-use crate::tls::{ACME_PROTOCOL, Certificate};
+use crate::tls::{ACME_PROTOCOL, Certificate, ClientChain};
 
 /// The error of setting up TLS.
 #[derive(Debug, thiserror::Error)]
@@ -57,14 +60,23 @@ pub fn config(
         challenges,
     };
     let answers_challenges = chooser.challenges.is_some();
+    let verifier = match &listener.clients {
+        Some(clients) => clients.authorities.verifier(),
+        None => WebPkiClientVerifier::no_client_auth(),
+    };
     let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
         .with_protocol_versions(versions)?
-        .with_no_client_auth()
+        .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(chooser));
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.ticketer = ticketer;
-    // One ticket per handshake: API clients open one connection after another, not several at once.
-    config.send_tls13_tickets = 1;
+    if listener.clients.is_none() {
+        config.ticketer = ticketer;
+        // One ticket per handshake: API clients open one connection after another, not several at once.
+        config.send_tls13_tickets = 1;
+    } else {
+        // A resumed session would bring back the certificate that its first handshake has verified.
+        config.send_tls13_tickets = 0;
+    }
     config.max_early_data_size = 0;
     // The order of cipher suites is ours, see `provider`.
     config.ignore_client_order = true;
@@ -72,6 +84,14 @@ pub fn config(
     let offered = [(listener.http2, &b"h2"[..]), (listener.http1, b"http/1.1"), (answers_challenges, ACME_PROTOCOL)];
     config.alpn_protocols = offered.iter().filter(|(on, _)| *on).map(|(_, name)| name.to_vec()).collect();
     Ok(Arc::new(config))
+}
+
+/// The certificates that a client has shown in its handshake; `Some(None)`: none. `None`: they cannot be read.
+pub(super) fn shown(session: &ServerConnection) -> Option<Option<ClientChain>> {
+    match session.peer_certificates() {
+        None | Some([]) => Some(None),
+        Some(certificates) => ClientChain::read(certificates).map(Some),
+    }
 }
 
 /// The provider's cipher suites, those with AES-128 and SHA-256 first. Processors have instructions for SHA-256, but

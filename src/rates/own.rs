@@ -41,10 +41,9 @@ pub(super) fn replaces(caller: &Identity, key: RateKey) -> bool {
     let Some(own) = caller.own_rates() else { return false };
     match (key, caller.method()) {
         (RateKey(RateFact::Token, None), AuthMethod::Token) => own.token.is_some(),
-        // A session counts for its user.
-        (RateKey(RateFact::Token, None), AuthMethod::Session) | (RateKey(RateFact::User, None), _) => {
-            own.user.is_some()
-        }
+        // A session counts for its user, and so does a certificate.
+        (RateKey(RateFact::Token, None), AuthMethod::Session | AuthMethod::Certificate)
+        | (RateKey(RateFact::User, None), _) => own.user.is_some(),
         _ => false,
     }
 }

@@ -53,6 +53,9 @@ pub enum FileFault {
     /// A certificate block does not contain a valid certificate.
     #[error("this certificate is malformed")]
     DamagedCertificate,
+    /// The block of a revocation list does not contain a valid one.
+    #[error("this revocation list cannot be used: {0}")]
+    UnusableList(String),
     /// A certificate of version 1, as `openssl x509 -req` creates it without extensions.
     #[error("this certificate has the old X.509 version 1, which clients refuse")]
     Version1,
@@ -86,6 +89,8 @@ pub enum Wanted {
     Certificate,
     /// A private key.
     PrivateKey,
+    /// Certificate revocation lists (CRLs).
+    RevocationList,
 }
 
 /// The content of a block, by its label.
@@ -97,6 +102,8 @@ pub enum Kind {
     PrivateKey(KeyForm),
     /// A private key that is encrypted with a passphrase.
     EncryptedKey,
+    /// A certificate revocation list.
+    RevocationList,
     /// A public key.
     PublicKey,
     /// A certificate signing request.
@@ -121,13 +128,14 @@ pub enum KeyForm {
 }
 
 impl Kind {
-    fn of(label: &str) -> Kind {
+    pub(super) fn of(label: &str) -> Kind {
         match label {
             "CERTIFICATE" => Kind::Certificate,
             "PRIVATE KEY" => Kind::PrivateKey(KeyForm::Pkcs8),
             "RSA PRIVATE KEY" => Kind::PrivateKey(KeyForm::Pkcs1),
             "EC PRIVATE KEY" => Kind::PrivateKey(KeyForm::Sec1),
             "ENCRYPTED PRIVATE KEY" => Kind::EncryptedKey,
+            "X509 CRL" => Kind::RevocationList,
             "PUBLIC KEY" | "RSA PUBLIC KEY" | "EC PUBLIC KEY" => Kind::PublicKey,
             "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => Kind::Request,
             "OPENSSH PRIVATE KEY" => Kind::SshKey,
@@ -143,6 +151,7 @@ impl fmt::Display for Kind {
             Kind::Certificate => "a certificate",
             Kind::PrivateKey(_) => "a private key",
             Kind::EncryptedKey => "a private key that is encrypted with a passphrase",
+            Kind::RevocationList => "a certificate revocation list",
             Kind::PublicKey => "a public key",
             Kind::Request => "a request for a certificate",
             Kind::SshKey => "a private key for SSH",
@@ -157,6 +166,7 @@ impl fmt::Display for Wanted {
         f.write_str(match self {
             Wanted::Certificate => "certificate",
             Wanted::PrivateKey => "private key",
+            Wanted::RevocationList => "certificate revocation list",
         })
     }
 }
@@ -184,6 +194,9 @@ impl BadFile {
             FileFault::Nothing(Wanted::PrivateKey) => {
                 "copy the private key to this file, beginning with `-----BEGIN PRIVATE KEY-----`".to_owned()
             }
+            FileFault::Nothing(Wanted::RevocationList) => {
+                "copy the CRL to this file, beginning with `-----BEGIN X509 CRL-----`".to_owned()
+            }
             FileFault::Other { found, wanted } => match (found, wanted) {
                 (Kind::PrivateKey(_) | Kind::EncryptedKey, Wanted::Certificate)
                 | (Kind::Certificate, Wanted::PrivateKey) => {
@@ -193,9 +206,11 @@ impl BadFile {
                 (Kind::SshKey, Wanted::PrivateKey) => "create a TLS key: openssl genpkey".to_owned(),
                 (Kind::PublicKey, Wanted::PrivateKey) => "use the private key that belongs to it".to_owned(),
                 (_, Wanted::Certificate) => "copy the certificate to this file, as a CERTIFICATE block".to_owned(),
+                (_, Wanted::RevocationList) => "copy the CRL to this file, as an `X509 CRL` block".to_owned(),
                 (_, Wanted::PrivateKey) => format!("convert the key: openssl pkey -in {path} -out {path}.new"),
             },
             FileFault::TwoKeys => "leave only the key that belongs to the certificate".to_owned(),
+            FileFault::UnusableList(_) => "get the current CRL from the CA".to_owned(),
             FileFault::DamagedCertificate => "copy the whole block again from its source".to_owned(),
             FileFault::Version1 => {
                 "request a new certificate with extensions, which makes it version 3 (openssl x509 -req -extfile …)"
@@ -219,10 +234,12 @@ fn mend_of_pem(fault: &PemFault, wanted: Wanted, path: &Path) -> String {
         PemFault::Binary("PKCS #12") => match wanted {
             Wanted::Certificate => format!("convert it: openssl pkcs12 -in {path} -nokeys -out {path}.pem"),
             Wanted::PrivateKey => format!("convert it: openssl pkcs12 -in {path} -nocerts -noenc -out {path}.pem"),
+            Wanted::RevocationList => "get the CRL of the CA in PEM format".to_owned(),
         },
         PemFault::Binary("DER") => match wanted {
             Wanted::Certificate => format!("convert it: openssl x509 -inform DER -in {path} -out {path}.pem"),
             Wanted::PrivateKey => format!("convert it: openssl pkey -inform DER -in {path} -out {path}.pem"),
+            Wanted::RevocationList => format!("convert it: openssl crl -inform DER -in {path} -out {path}.pem"),
         },
         PemFault::Binary(_) => "export it in PEM format".to_owned(),
         PemFault::Boundary(_) => "put it on a line of its own, with exactly five dashes on each side".to_owned(),
@@ -324,7 +341,7 @@ fn key_of(form: KeyForm, block: &Block) -> PrivateKeyDer<'static> {
     }
 }
 
-fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, BadFile> {
+pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, BadFile> {
     let bad = |error| BadFile { path: path.to_owned(), line: None, fault: FileFault::Unreadable(error) };
     // A FIFO would block the reader until something writes to it.
     if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
@@ -333,7 +350,7 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, BadFile> {
     std::fs::read(path).map(Zeroizing::new).map_err(bad)
 }
 
-fn blocks(path: &Path, text: &[u8], wanted: Wanted) -> Result<Vec<Block>, BadFile> {
+pub(super) fn blocks(path: &Path, text: &[u8], wanted: Wanted) -> Result<Vec<Block>, BadFile> {
     let bad = |line, fault| BadFile { path: path.to_owned(), line, fault };
     pem::read(text).map_err(|error| bad(Some(error.line), FileFault::Pem { fault: error.fault, wanted }))
 }

@@ -50,6 +50,11 @@ impl Link {
         })
     }
 
+    /// The name of its subject, encoded.
+    pub(super) fn subject(&self) -> &[u8] {
+        &self.subject
+    }
+
     /// Reports whether `other` has the name of its issuer.
     pub(super) fn is_issued_by(&self, other: &Link) -> bool {
         self.issuer == other.subject

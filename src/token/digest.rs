@@ -23,6 +23,11 @@ impl TokenDigest {
         TokenDigest::of(&zeroize::Zeroizing::new([b"\0session\0", key].concat()))
     }
 
+    /// Digests the name of the user of a client certificate. It never equals the digest of a token or session.
+    pub fn of_certificate(user: &str) -> TokenDigest {
+        TokenDigest::of(&[b"\0certificate\0", user.as_bytes()].concat())
+    }
+
     /// Reads a digest as stored; `None` unless it is 32 bytes long.
     pub fn from_bytes(bytes: &[u8]) -> Option<TokenDigest> {
         bytes.try_into().ok().map(TokenDigest)

@@ -59,6 +59,12 @@ impl<'a> ShownKey<'a> {
         if is_short_text(text) { Ok(ShownKey(key.0, AuthMethod::Session)) } else { Err(MalformedToken) }
     }
 
+    /// What stands for the key of a client certificate: the name of the user that it belongs to. It is not a secret, and
+    /// no text of a request can become it.
+    pub fn of_certificate(user: &'a str) -> ShownKey<'a> {
+        ShownKey(user, AuthMethod::Certificate)
+    }
+
     /// Returns the digest by which stores identify this key.
     pub fn digest(self) -> TokenDigest {
         digest(self.0, self.1)
@@ -103,7 +109,7 @@ impl TokenKey {
         TokenKey(self.0, AuthMethod::Session)
     }
 
-    /// Token or session. A store without sessions finds no session key.
+    /// The kind of credentials. A store without sessions finds no session key.
     pub fn method(&self) -> AuthMethod {
         self.1
     }
@@ -181,6 +187,7 @@ fn digest(key: &str, method: AuthMethod) -> TokenDigest {
     match method {
         AuthMethod::Token => TokenDigest::of(key.as_bytes()),
         AuthMethod::Session => TokenDigest::of_session(key.as_bytes()),
+        AuthMethod::Certificate => TokenDigest::of_certificate(key),
     }
 }
 

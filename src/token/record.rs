@@ -48,6 +48,19 @@ pub enum AuthMethod {
     Token,
     /// A browser session, in a cookie.
     Session,
+    /// The certificate that the client showed in the TLS handshake.
+    Certificate,
+}
+
+impl AuthMethod {
+    /// Its name in the configuration and for upstreams.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            AuthMethod::Token => "token",
+            AuthMethod::Session => "session",
+            AuthMethod::Certificate => "certificate",
+        }
+    }
 }
 
 /// How the use of a token is restricted.

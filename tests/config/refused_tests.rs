@@ -39,6 +39,7 @@ fn a_test_has_a_request_a_caller_and_what_must_happen() {
         groups: vec!["a".to_owned(), "b".to_owned()],
         scopes: ScopeSet::parse("write").unwrap(),
         session: true,
+        certificate: false,
         read_only: true,
         networks: Networks::parse("10.0.0.0/8").unwrap(),
     };

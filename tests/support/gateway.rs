@@ -337,6 +337,7 @@ pub fn tls(certificates: Vec<usize>) -> TlsListener {
         tls12: true,
         hsts: Some(Duration::from_secs(600)),
         exposed_token: ExposedToken::Mark,
+        clients: None,
     }
 }
 

@@ -12,7 +12,7 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::task::JoinHandle;
 
-use super::client::Tls;
+use super::client::{Stream, Tls};
 use super::message::{Answer, Fields};
 use super::{Ask, Gateway, soon};
 
@@ -30,8 +30,13 @@ impl H2 {
         let tls = Tls { alpn: vec![b"h2"], ..Tls::default() };
         let stream = soon("handshake", tls.connect(gateway)).await.unwrap();
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
-        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
-        H2 { sender, driver: tokio::spawn(connection) }
+        H2::over(stream).await.unwrap()
+    }
+
+    /// Over a TLS connection, which the gateway may have closed.
+    pub async fn over(stream: impl Stream + 'static) -> hyper::Result<H2> {
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+        Ok(H2 { sender, driver: tokio::spawn(connection) })
     }
 
     pub async fn ask(&mut self, ask: &Ask) -> Answer {

@@ -212,8 +212,11 @@ pub struct ExplainArgs {
     /// Make up a session of a browser instead of a token
     #[arg(long, conflicts_with = "test")]
     pub session: bool,
+    /// Make up a client certificate of the user instead of a token
+    #[arg(long, conflicts_with_all = ["session", "scopes", "test"])]
+    pub certificate: bool,
     /// Read a token's key from the first line of standard input, and look it up in the store
-    #[arg(long, conflicts_with_all = ["user", "scopes", "session", "test"])]
+    #[arg(long, conflicts_with_all = ["user", "scopes", "session", "certificate", "test"])]
     pub token_stdin: bool,
     /// The IP address of the client
     #[arg(long, value_name = "ADDRESS", conflicts_with = "test")]

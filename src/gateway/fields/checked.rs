@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::policy::Kind;
 use super::{BadField, FieldPolicy};
-use crate::config::settings::fold;
+use crate::config::settings::{CLIENT_CERT, fold};
 
 /// The names of headers, separated by commas, that Envoy removes from the request that it has asked about.
 const TO_REMOVE: HeaderName = HeaderName::from_static("x-envoy-auth-headers-to-remove");
@@ -24,16 +24,18 @@ impl FieldPolicy {
         }
     }
 
-    /// Refuses identity headers in a spelling that proxies do not recognize.
+    /// Refuses identity headers, those of portals and those about client certificates in a spelling that proxies do not
+    /// recognize.
     ///
     /// # Errors
     /// [`BadField::Disguised`].
     pub fn refuse_disguised(&self, fields: &HeaderMap) -> Result<(), BadField> {
         let is_disguised = |name: &HeaderName| {
-            let name = name.as_str();
-            self.identity
-                .names()
-                .any(|own| own.as_str() != name && fold(own.as_str().as_bytes()).eq(fold(name.as_bytes())))
+            let (name, folded) = (name.as_str(), || fold(name.as_str().as_bytes()));
+            let is_of_certificate = folded().take(CLIENT_CERT.len()).eq(CLIENT_CERT.iter().copied());
+            let mut ours = self.identity.names().chain(&self.of_portals);
+            (is_of_certificate && !name.starts_with("client-cert"))
+                || ours.any(|own| own.as_str() != name && fold(own.as_str().as_bytes()).eq(folded()))
         };
         if fields.keys().any(is_disguised) { Err(BadField::Disguised) } else { Ok(()) }
     }

@@ -81,8 +81,7 @@ pub(super) const FAMILIES: &[&str] = &[
     "x-identity",
     "x-principal",
     // Client certificates, in headers of a TLS-terminating proxy.
-    "client-cert", // RFC 9440
-    "ssl-",        // mod_ssl: SSL_CLIENT_*
+    "ssl-", // mod_ssl: SSL_CLIENT_*
     "x-ssl",
     "x-tls-client-",
     "x-mtls-",

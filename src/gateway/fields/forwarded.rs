@@ -5,6 +5,8 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::client::certificate::ClientCertificate;
+use crate::config::settings::ForwardCertificate;
 use crate::route::Peer;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -12,6 +14,8 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
+const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
 /// The name of the request id, in requests and in responses.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -34,6 +38,17 @@ pub fn set(
         fields.insert(X_FORWARDED_PREFIX, prefix.clone());
     }
     fields.insert(X_REQUEST_ID, request_id);
+}
+
+/// Sets what a route tells its upstream about the client's certificate (RFC 9440).
+pub fn set_certificate(fields: &mut HeaderMap, certificate: &ClientCertificate, told: ForwardCertificate) {
+    if told == ForwardCertificate::Never {
+        return;
+    }
+    fields.insert(CLIENT_CERT, certificate.leaf().clone());
+    if let (ForwardCertificate::Chain, Some(others)) = (told, certificate.others()) {
+        fields.insert(CLIENT_CERT_CHAIN, others.clone());
+    }
 }
 
 #[cfg(test)]

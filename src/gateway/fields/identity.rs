@@ -10,8 +10,9 @@ use crate::auth::Consent;
 use crate::identity::Identity;
 use crate::token::AuthMethod;
 
-const TOKEN: HeaderValue = HeaderValue::from_static("token");
-const SESSION: HeaderValue = HeaderValue::from_static("session");
+const TOKEN: HeaderValue = HeaderValue::from_static(AuthMethod::Token.as_str());
+const SESSION: HeaderValue = HeaderValue::from_static(AuthMethod::Session.as_str());
+const CERTIFICATE: HeaderValue = HeaderValue::from_static(AuthMethod::Certificate.as_str());
 const PORTAL: HeaderValue = HeaderValue::from_static("portal");
 const ANONYMOUS: HeaderValue = HeaderValue::from_static("anonymous");
 
@@ -27,6 +28,7 @@ impl FieldPolicy {
         let method = match caller.map(Identity::method) {
             Some(AuthMethod::Token) => TOKEN,
             Some(AuthMethod::Session) => SESSION,
+            Some(AuthMethod::Certificate) => CERTIFICATE,
             None => ANONYMOUS,
         };
         fields.insert(self.identity.method.clone(), method);

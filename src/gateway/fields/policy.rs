@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use super::foreign;
 use super::hop_by_hop::HOP_BY_HOP;
-use crate::config::settings::{IdentityFields, RESERVED_FIELDS, fold};
+use crate::config::settings::{CLIENT_CERT, IdentityFields, RESERVED_FIELDS, fold};
 
 /// The prefix of names that are reserved for this gateway, folded.
 const OURS: &[u8] = b"xtokengate";
@@ -42,6 +42,8 @@ pub(super) enum Kind {
 #[derive(Clone, Debug)]
 pub struct FieldPolicy {
     pub(super) identity: IdentityFields,
+    /// Headers of portals.
+    pub(super) of_portals: Vec<HeaderName>,
     /// Folded and sorted.
     names: Vec<(Box<[u8]>, Kind)>,
     /// Folded prefixes of foreign names, sorted; none is a prefix of another one.
@@ -65,9 +67,9 @@ impl FieldPolicy {
         of_portals: impl IntoIterator<Item = &'a HeaderName>,
     ) -> FieldPolicy {
         let ours = identity.names().map(|name| (name.as_str(), Kind::Reserved));
-        let of_portals = of_portals.into_iter().map(|name| (name.as_str(), Kind::Reserved));
+        let of_portals: Vec<HeaderName> = of_portals.into_iter().cloned().collect();
         let mut names: Vec<(Box<[u8]>, Kind)> = ours
-            .chain(of_portals)
+            .chain(of_portals.iter().map(|name| (name.as_str(), Kind::Reserved)))
             .chain(RESERVED_FIELDS.map(|name| (name, Kind::Reserved)))
             .chain(HOP_BY_HOP.map(|name| (name, Kind::HopByHop)))
             .chain(MESSAGE.map(|name| (name, Kind::Message)))
@@ -83,7 +85,7 @@ impl FieldPolicy {
         let lengths = lengths(&names, &families);
         let of_names = names.iter().map(|(name, _)| name.len());
         let longest = families.iter().map(|family| family.len()).chain(of_names).max().unwrap_or(0);
-        FieldPolicy { identity: identity.clone(), names, families, lengths, longest }
+        FieldPolicy { identity: identity.clone(), of_portals, names, families, lengths, longest }
     }
 
     /// How a header with this name is treated.
@@ -127,7 +129,7 @@ impl FieldPolicy {
     }
 
     fn family_of(&self, folded: &[u8]) -> Option<Kind> {
-        if folded.starts_with(OURS) {
+        if folded.starts_with(OURS) || folded.starts_with(CLIENT_CERT) {
             return Some(Kind::Reserved);
         }
         // No family is a prefix of another one, so only the last one that sorts before the name can match.
@@ -162,6 +164,7 @@ fn lengths(names: &[(Box<[u8]>, Kind)], families: &[Box<[u8]>]) -> Box<[u64; 256
     names.iter().for_each(|(name, _)| mark(name, false));
     families.iter().for_each(|family| mark(family, true));
     mark(OURS, true);
+    mark(CLIENT_CERT, true);
     lengths
 }
 
@@ -247,6 +250,10 @@ mod tests {
                     &long,
                     "x-tokengate-assertion",
                     "x_tokengate_assertion",
+                    "client-cert",
+                    "Client_Cert",
+                    "client.cert.chain",
+                    "clientcertx",
                     "x-forwarded-for",
                     "x-forwarded-proto",
                     "x_forwarded_for",

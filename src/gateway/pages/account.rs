@@ -10,7 +10,7 @@ use http::StatusCode;
 
 use super::shown::{self, Act};
 use super::{Answer, Page, PageForm, Visit, failed, retry_after, told};
-use crate::auth::{Accepted, AuthFailure, KeyForm};
+use crate::auth::{Accepted, AuthFailure, KeyForm, ShownCertificate};
 use crate::config::settings::Auth;
 use crate::gateway::sign_in::encoded;
 use crate::gateway::{Exchange, Gateway, Refusal};
@@ -93,7 +93,8 @@ impl Gateway {
     async fn visitor(&self, visit: &Visit<'_>, exchange: &mut Exchange) -> Result<Option<Arc<Identity>>, AuthFailure> {
         let from = exchange.peer().address.ip();
         let fields = visit.fields();
-        let accepted = Accepted { methods: &[AuthMethod::Session], form: KeyForm::Bare };
+        let accepted =
+            Accepted { methods: &[AuthMethod::Session], form: KeyForm::Bare, certificate: ShownCertificate::None };
         let user = match self.authenticate(Auth::Optional, accepted, fields, from).await {
             // A client over its rate limit can still sign in.
             Err(AuthFailure::Throttled(_)) => None,

@@ -102,7 +102,7 @@ impl<D: DjangoDatabase> DjangoStore<D> {
     }
 
     /// The user with exactly this name, whatever the collation treats as equal.
-    async fn named(&self, name: &str) -> Result<Option<Person>, StoreError> {
+    pub(super) async fn named(&self, name: &str) -> Result<Option<Person>, StoreError> {
         // No user has such a name, and PostgreSQL would reject the query with an error.
         if name.contains('\0') {
             return Ok(None);

@@ -14,7 +14,7 @@ use super::{DjangoStore, statement};
 use crate::clock::Timestamp;
 use crate::store::error::broken;
 use crate::store::{Changes, Cursor, StoreError, TokenEvent, TokenFeed, TokenStore};
-use crate::token::{AuthMethod, SubjectId, TokenDigest, TokenKey, TokenRecord};
+use crate::token::{AuthMethod, Restrictions, ScopeSet, SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
 
 /// The configuration prevents this call.
 #[derive(Debug, thiserror::Error)]
@@ -24,8 +24,10 @@ struct UnknownByDigest;
 #[async_trait]
 impl<D: DjangoDatabase> TokenStore for DjangoStore<D> {
     async fn find(&self, key: &TokenKey) -> Result<Option<TokenRecord>, StoreError> {
-        if key.method() == AuthMethod::Session {
-            return self.find_session(key.digest()).await;
+        match key.method() {
+            AuthMethod::Token => {}
+            AuthMethod::Session => return self.find_session(key.digest()).await,
+            AuthMethod::Certificate => return self.find_certificate(key).await,
         }
         let mut tokens = self.with_key(key.expose()).await?.into_iter();
         let Some(token) = tokens.next() else { return Ok(None) };
@@ -87,6 +89,24 @@ impl<D: DjangoDatabase> TokenStore for DjangoStore<D> {
 }
 
 impl<D: DjangoDatabase> DjangoStore<D> {
+    /// What a client certificate of the user with this name authenticates. It depends on the user alone.
+    async fn find_certificate(&self, user: &TokenKey) -> Result<Option<TokenRecord>, StoreError> {
+        let Some(person) = self.named(user.expose()).await? else { return Ok(None) };
+        check_fits(&person.user.account)?;
+        Ok(Some(TokenRecord {
+            // It has none, and none is shown.
+            id: TokenId(0),
+            method: AuthMethod::Certificate,
+            digest: user.digest(),
+            owner: person.user.account,
+            scopes: ScopeSet::default(),
+            created: Timestamp::from_micros(0),
+            expires: None,
+            revoked: None,
+            restrictions: Restrictions::default(),
+        }))
+    }
+
     /// All tokens that have this key. If there are several, none of them is valid.
     pub(super) async fn with_key(&self, key: &str) -> Result<Vec<Token>, StoreError> {
         let rows: Vec<TokenRow> = self.rows(statement(&self.texts.token).bind(key)).await?;

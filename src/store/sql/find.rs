@@ -44,8 +44,10 @@ struct ImpossibleDigest(i64);
 impl<D: Database> TokenStore for SqlStore<D> {
     async fn find(&self, key: &TokenKey) -> Result<Option<TokenRecord>, StoreError> {
         let digest = key.digest();
-        if key.method() == AuthMethod::Session {
-            return self.find_session(digest).await;
+        match key.method() {
+            AuthMethod::Token => {}
+            AuthMethod::Session => return self.find_session(digest).await,
+            AuthMethod::Certificate => return self.find_certificate(key).await,
         }
         let statement = Statement::new("SELECT * FROM token_details WHERE digest = $1");
         let row: Option<TokenRow> = self.row(statement.bind(digest.as_bytes().as_slice())).await?;

@@ -10,6 +10,7 @@
 mod accounts;
 mod arrivals;
 mod audit;
+mod certificates;
 mod checks;
 mod database;
 mod detail;
