@@ -1,6 +1,5 @@
 //! The headers `RateLimit` and `RateLimit-Policy`, in the form of draft-ietf-httpapi-ratelimit-headers-10.
 
-use std::fmt::Write;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -65,14 +64,27 @@ impl<'r> Told<'r> {
         let (events, wait) = judged.map_or_else(|wait| (0, wait), |left| (left.events, left.more_in));
         let comma = if self.left.is_empty() { "" } else { ", " };
         // Rounded up, so that a client that waits exactly this long is not too early.
-        let seconds = wait.as_millis().div_ceil(1_000);
-        // Writing into a String cannot fail.
-        let _ = write!(self.left, "{comma}\"{name}\";r={events};t={seconds}");
+        let seconds = u64::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX);
+        // Without format!, which takes several times as long: every counted request comes here.
+        for part in [comma, "\"", name, "\";r="] {
+            self.left.push_str(part);
+        }
+        push(&mut self.left, events);
+        self.left.push_str(";t=");
+        push(&mut self.left, seconds);
     }
 
     pub(super) fn fields(self) -> RateFields {
         RateFields { policy: self.policy.cloned(), left: HeaderValue::try_from(self.left).ok() }
     }
+}
+
+/// Appends a number in decimal digits.
+fn push(text: &mut String, number: u64) {
+    if number > 9 {
+        push(text, number / 10);
+    }
+    text.extend(u32::try_from(number % 10).ok().and_then(|digit| char::from_digit(digit, 10)));
 }
 
 #[cfg(test)]
@@ -89,10 +101,10 @@ mod tests {
         assert_eq!(policy, format!("{rates}, \"monthly\";q=9;tokengate-period=month"));
         let mut told = Told::new(Some(&policy));
         told.add("per-token", Ok(Left { events: 7, more_in: Duration::from_millis(100) }));
-        told.add("site", Err(Duration::from_millis(2_001)));
+        told.add("site", Err(Duration::from_millis(10_204_001)));
         let mut fields = HeaderMap::new();
         told.fields().add_to(&mut fields);
-        assert_eq!(fields["ratelimit"], "\"per-token\";r=7;t=1, \"site\";r=0;t=3");
+        assert_eq!(fields["ratelimit"], "\"per-token\";r=7;t=1, \"site\";r=0;t=10205");
         assert_eq!(fields["ratelimit-policy"], policy);
     }
 }

@@ -1,6 +1,7 @@
 //! What a rate counts separately.
 
 use std::fmt::Write;
+use std::hash::{Hash, Hasher};
 
 use crate::config::settings::{RateFact, RateKey};
 use crate::identity::Identity;
@@ -22,12 +23,27 @@ pub struct Facts<'r> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key<'r>(Value<'r>, Option<Value<'r>>);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Value<'r> {
     Token(TokenDigest),
     User(i64),
     Client(Client),
     Route(&'r str),
+}
+
+/// Half of a digest is enough to tell tokens apart, and hashing it takes half of the time.
+impl Hash for Value<'_> {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        match self {
+            Value::Token(digest) => {
+                let half = digest.as_bytes().first_chunk().copied().unwrap_or_default();
+                (0_u8, u128::from_ne_bytes(half)).hash(hasher);
+            }
+            Value::User(id) => (1_u8, id).hash(hasher),
+            Value::Client(client) => (2_u8, client).hash(hasher),
+            Value::Route(name) => (3_u8, name).hash(hasher),
+        }
+    }
 }
 
 impl<'r> Key<'r> {
