@@ -1,6 +1,7 @@
 //! Browsers: pages for signing in and out, sessions as credentials, the account page.
 
 mod account;
+mod errors;
 mod pages;
 mod requests;
 mod sessions;

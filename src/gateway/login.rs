@@ -189,7 +189,7 @@ impl Gateway {
             }
             Err(LoginFailure::Throttled(wait)) => Err(Refusal::Throttled(wait)),
             // The password was right and the store is available, so a retry would not help.
-            Err(LoginFailure::Unfulfilled(why)) => {
+            Err(LoginFailure::Unfulfilled(why) | LoginFailure::InvalidField(_, why)) => {
                 exchange.ends(Outcome::NoToken, StatusCode::FORBIDDEN);
                 Ok(reply::detail(StatusCode::FORBIDDEN, &why, exchange))
             }

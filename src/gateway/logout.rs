@@ -85,7 +85,7 @@ impl Gateway {
                 Ok(reply::text(StatusCode::NO_CONTENT, String::new(), exchange).map(|_| Body::empty()))
             }
             Err(LoginFailure::Throttled(wait)) => Err(Refusal::Throttled(wait)),
-            Err(LoginFailure::Unfulfilled(why)) => {
+            Err(LoginFailure::Unfulfilled(why) | LoginFailure::InvalidField(_, why)) => {
                 exchange.ends(Outcome::Restricted, StatusCode::FORBIDDEN);
                 Ok(reply::detail(StatusCode::FORBIDDEN, &why, exchange))
             }

@@ -9,7 +9,9 @@ use std::time::Duration;
 use unicode_normalization::{UnicodeNormalization, is_nfkc};
 
 use super::attempts::AttemptedUser;
-use super::issuer::{IssuerHandle, Login, LoginFailure, LoginService, account_failure, ledger_failure, unavailable};
+use super::issuer::{
+    AccountField, IssuerHandle, Login, LoginFailure, LoginService, account_failure, ledger_failure, unavailable,
+};
 use crate::identity;
 use crate::store::{
     AccountError, Actor, End, LedgerError, NamedToken, Page, Password, PasswordMark, Store, Terms, TokenDetails,
@@ -76,7 +78,7 @@ impl IssuerHandle {
     /// Issues a named token. Requires the password, because a token outlives the session that created it.
     ///
     /// # Errors
-    /// [`LoginFailure`]; `Unfulfilled` if the user has too many tokens or the name is invalid.
+    /// [`LoginFailure`]; `Unfulfilled` if the user has too many tokens, `InvalidField` if the name is invalid.
     pub async fn make_token(&self, user: Confirmed, name: String) -> Result<TokenKey, LoginFailure> {
         self.ask(move |service| async move { service.make_token(user, name).await }).await
     }
@@ -84,7 +86,7 @@ impl IssuerHandle {
     /// Changes the password of a user who knows the former one. All sessions end.
     ///
     /// # Errors
-    /// [`LoginFailure`]; `Unfulfilled` if the new password is weak.
+    /// [`LoginFailure`]; `InvalidField` if the new password is weak.
     pub async fn change_password(&self, login: Login, new: Password) -> Result<(), LoginFailure> {
         self.ask(move |service| async move { service.change_password(login, new).await }).await
     }
@@ -93,7 +95,7 @@ impl IssuerHandle {
     /// `Some(None)` removes it.
     ///
     /// # Errors
-    /// [`LoginFailure`]; `Unfulfilled` if the user has no such token, or the name or the expiry is invalid.
+    /// [`LoginFailure`]; `Unfulfilled` if the user has no such token, `InvalidField` if the name or the expiry is invalid.
     pub async fn change_token(
         &self,
         user: Confirmed,
@@ -203,11 +205,9 @@ impl LoginService {
         let order = NamedToken { name, ..NamedToken::default() };
         match store.ledger.issue_named(owner, &order).await {
             Ok(issued) => Ok(issued.key),
-            Err(LedgerError::TooMany { most, .. }) => {
-                Err(LoginFailure::Unfulfilled(format!("You have {most} tokens, the maximum. Revoke one first.")))
-            }
             Err(LedgerError::InvalidName) => {
-                Err(LoginFailure::Unfulfilled("A token name has 1 to 100 characters.".to_owned()))
+                let text = "A token name has 1 to 100 characters.".to_owned();
+                Err(LoginFailure::InvalidField(AccountField::Name, text))
             }
             Err(error) => Err(ledger_failure(&error)),
         }
@@ -223,9 +223,10 @@ impl LoginService {
             if is_same {
                 // Otherwise a password that must be changed could stay.
                 let text = "The new password must differ from the present one.";
-                return Err(LoginFailure::Unfulfilled(text.to_owned()));
+                return Err(LoginFailure::InvalidField(AccountField::NewPassword, text.to_owned()));
             }
-            let weak = |weak: WeakPassword| LoginFailure::Unfulfilled(sentence(&weak.to_string()));
+            let weak =
+                |weak: WeakPassword| LoginFailure::InvalidField(AccountField::NewPassword, sentence(&weak.to_string()));
             new.check_new(user.names()).map_err(weak)?;
             let id = user.account.id;
             let accounts = self.on_behalf_of(id, user.account.name, from).accounts;
@@ -253,8 +254,11 @@ impl LoginService {
         let terms = Terms { name: Some(name), end, ..Terms::default() };
         match store.ledger.set_terms(token, &terms).await {
             Ok(changed) => Ok(changed),
-            Err(error @ (LedgerError::InvalidName | LedgerError::InvalidEnd | LedgerError::Nameless)) => {
-                Err(LoginFailure::Unfulfilled(sentence(&error.to_string())))
+            Err(error @ (LedgerError::InvalidName | LedgerError::Nameless)) => {
+                Err(LoginFailure::InvalidField(AccountField::Name, sentence(&error.to_string())))
+            }
+            Err(error @ LedgerError::InvalidEnd) => {
+                Err(LoginFailure::InvalidField(AccountField::Expires, sentence(&error.to_string())))
             }
             Err(error) => Err(ledger_failure(&error)),
         }

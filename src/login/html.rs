@@ -6,6 +6,7 @@ use askama::Template;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64ct::{Base64, Encoding};
 
+use super::typed::{Typed, Wrong};
 use crate::clock::Timestamp;
 use crate::store::{TokenDetails, TokenKind};
 
@@ -58,6 +59,7 @@ pub struct LoginPage<'a> {
     /// Whether a new password has to be entered as well.
     pub must_change: bool,
     pub notice: &'a Notice<'a>,
+    pub wrong: Option<Wrong>,
 }
 
 /// A page with a message and a link.
@@ -80,8 +82,16 @@ pub struct AccountPage<'a> {
     pub seal: FormSeal<'a>,
     pub logout: FormSeal<'a>,
     pub notice: Notice<'a>,
-    /// The name that the form for a new token begins with.
-    pub token_name: &'a str,
+    /// The form that was refused.
+    pub typed: &'a Typed,
+    pub wrong: Option<Wrong>,
+}
+
+impl Notice<'_> {
+    /// Whether it is an error.
+    fn is_error(&self) -> bool {
+        matches!(self, Notice::Error(_))
+    }
 }
 
 /// The page as text. Writing to a `String` cannot fail, so an error is a defect in a template: it is logged, and the
@@ -100,6 +110,16 @@ pub fn policy() -> String {
     format!(
         "default-src 'none'; style-src 'sha256-{style}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     )
+}
+
+/// The error of the input with this id.
+fn wrong<'w>(wrong: &'w Option<Wrong>, id: &impl std::fmt::Display) -> Option<&'w str> {
+    wrong.as_ref().filter(|wrong| wrong.id == id.to_string()).map(|wrong| wrong.text.as_str())
+}
+
+/// Whether the form was sent with this expiry.
+fn is_selected(typed: &Option<&Typed>, expires: &str) -> bool {
+    typed.is_some_and(|typed| typed.expires == expires)
 }
 
 fn kind(token: &TokenDetails) -> &'static str {

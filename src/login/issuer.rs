@@ -45,6 +45,22 @@ pub enum LoginFailure {
     /// The action is refused for this reason.
     #[error("{0}")]
     Unfulfilled(String),
+    /// A field of the form is not valid.
+    #[error("{1}")]
+    InvalidField(AccountField, String),
+}
+
+/// A field of a form for accounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccountField {
+    /// The present password of the user.
+    Password,
+    /// The name of a token.
+    Name,
+    /// When a token expires.
+    Expires,
+    /// A new password.
+    NewPassword,
 }
 
 /// A login request.
@@ -290,7 +306,8 @@ pub(super) fn ledger_failure(error: &LedgerError) -> LoginFailure {
             LoginFailure::Unfulfilled(told.to_owned())
         }
         LedgerError::TooMany { most, .. } => {
-            LoginFailure::Unfulfilled(format!("You have {most} tokens, the maximum. Revoke one first."))
+            let word = if *most == 1 { "token" } else { "tokens" };
+            LoginFailure::Unfulfilled(format!("You have {most} {word}, the maximum. Revoke one first."))
         }
         LedgerError::OnlyLogin => {
             LoginFailure::Unfulfilled("A user can have only one token here, without a name.".to_owned())

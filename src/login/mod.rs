@@ -12,7 +12,8 @@ pub(crate) mod form;
 pub(crate) mod html;
 mod issuer;
 pub(crate) mod next;
+pub(crate) mod typed;
 
 pub use account::Confirmed;
 pub use html::Offers;
-pub use issuer::{Issuer, IssuerHandle, LogOut, Login, LoginFailure};
+pub use issuer::{AccountField, Issuer, IssuerHandle, LogOut, Login, LoginFailure};

@@ -89,7 +89,7 @@ async fn a_user_with_the_maximum_of_tokens_gets_an_error() {
     let fields = [("action", "create"), ("name", "one"), ("password", PASSWORD)];
     shown_key(&act(&mut browser, &gateway, &fields).await);
     let answer = act(&mut browser, &gateway, &fields).await;
-    assert!(answer.text().contains("You have 1 tokens, the maximum.") && answer.text().contains("zażółć 100%"));
+    assert!(answer.text().contains("You have 1 token, the maximum.") && answer.text().contains("zażółć 100%"));
 }
 
 #[tokio::test]

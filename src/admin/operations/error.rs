@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::login::LoginFailure;
+use crate::login::{AccountField, LoginFailure};
 use crate::store::{self, AccountError, HashingFailed, InvalidUser, LedgerError, StoreError};
 use crate::token::SubjectId;
 
@@ -141,6 +141,15 @@ impl From<LoginFailure> for OperationError {
             LoginFailure::MustChange => OperationError::MustChange,
             LoginFailure::Unavailable => OperationError::Unavailable,
             LoginFailure::Unfulfilled(why) => OperationError::Conflict(why),
+            LoginFailure::InvalidField(field, why) => OperationError::InvalidField(
+                match field {
+                    AccountField::Password => "password",
+                    AccountField::Name => "name",
+                    AccountField::Expires => "expires",
+                    AccountField::NewPassword => "new_password",
+                },
+                why,
+            ),
         }
     }
 }

@@ -32,6 +32,8 @@ struct Page<'a> {
     problem: Option<String>,
     /// Whether a new password has to be entered as well.
     must_change: bool,
+    /// Whether the problem is about the new password.
+    is_of_new: bool,
 }
 
 pub(in crate::admin) async fn show(State(app): State<Arc<Application>>, request: Request) -> Response {
@@ -44,7 +46,7 @@ pub(in crate::admin) async fn show(State(app): State<Arc<Application>>, request:
         Err(_) => {
             let first = app.operations.lacks_superuser().await.then(|| FIRST_START.to_owned());
             let ended = (next != "/").then(|| SIGN_IN_TO_CONTINUE.to_owned());
-            form(&secret, StatusCode::OK, next, "", (first.or(ended), false))
+            form(&secret, StatusCode::OK, next, "", first.or(ended))
         }
     }
 }
@@ -60,7 +62,7 @@ pub(in crate::admin) async fn submit(State(app): State<Arc<Application>>, reques
     // Names are compared exactly as typed.
     let (next, name) = (&own_path(fields.get("next")), fields.all("username").next().unwrap_or_default());
     if !secret.is_shown_by(fields.get(CSRF_FIELD)) {
-        return form(&secret, StatusCode::FORBIDDEN, next, name, (Some(EXPIRED_FORM.to_owned()), false));
+        return form(&secret, StatusCode::FORBIDDEN, next, name, Some(EXPIRED_FORM.to_owned()));
     }
     let must_change =
         ["new_password", "new_password_again"].iter().any(|field| fields.all(field).any(|text| !text.is_empty()));
@@ -79,20 +81,19 @@ pub(in crate::admin) async fn submit(State(app): State<Arc<Application>>, reques
         }
         Err(error) => {
             let must_change = must_change || matches!(error, OperationError::MustChange);
-            told(&error, form(&secret, status_of(&error), next, name, (Some(refused(&error)), must_change)))
+            let is_of_new = matches!(error, OperationError::MustChange) || error.field() == Some("new_password");
+            let problem = Some(refused(&error));
+            told(
+                &error,
+                secret.page(status_of(&error), |csrf| Page { csrf, next, name, problem, must_change, is_of_new }),
+            )
         }
     }
 }
 
 /// The form for a browser that keeps this secret, or gets its first one.
-fn form(
-    secret: &FormSecret,
-    status: StatusCode,
-    next: &str,
-    name: &str,
-    (problem, must_change): (Option<String>, bool),
-) -> Response {
-    secret.page(status, |csrf| Page { csrf, next, name, problem, must_change })
+fn form(secret: &FormSecret, status: StatusCode, next: &str, name: &str, problem: Option<String>) -> Response {
+    secret.page(status, |csrf| Page { csrf, next, name, problem, must_change: false, is_of_new: false })
 }
 
 pub(in crate::admin) async fn leave(State(app): State<Arc<Application>>, request: Request) -> Response {
@@ -128,10 +129,11 @@ async fn change_and_sign_in(
 ) -> Result<Opened, OperationError> {
     let typed = |name| fields.all(name).next().unwrap_or_default();
     if typed("new_password") != typed("new_password_again") {
-        return Err(OperationError::Invalid("the new passwords do not match; enter them again".to_owned()));
+        let text = "the new passwords do not match; enter them again".to_owned();
+        return Err(OperationError::InvalidField("new_password", text));
     }
     let password = fields.password("password").ok_or(OperationError::WrongPassword)?;
-    let missing = || OperationError::Invalid("enter a new password".to_owned());
+    let missing = || OperationError::InvalidField("new_password", "enter a new password".to_owned());
     let new = fields.password("new_password").ok_or_else(missing)?;
     app.operations.change_password(Login { name: name.to_owned(), password, from }, new).await?;
     sign_in(app, name, fields.password("new_password"), from).await

@@ -16,7 +16,8 @@ use crate::gateway::sign_in::encoded;
 use crate::gateway::{Exchange, Gateway, Refusal};
 use crate::identity::{self, Identity};
 use crate::login::html::{self, AccountPage, EXPIRES, FormSeal, Notice};
-use crate::login::{Confirmed, Login, LoginFailure};
+use crate::login::typed::{Typed, Wrong};
+use crate::login::{AccountField, Confirmed, Login, LoginFailure};
 use crate::store::Password;
 use crate::token::{AuthMethod, TokenId, TokenKey};
 
@@ -49,8 +50,9 @@ impl Gateway {
                 let shown = shown::notice(visit.fields());
                 let was_shown = shown.is_some();
                 let name = visit.asked(NAME).unwrap_or_default();
-                let with = (shown.unwrap_or(Notice::None), name.as_str());
-                let mut answer = visit.account_page(&user, StatusCode::OK, with).await?;
+                let typed = Typed::new_token(name);
+                let notice = shown.unwrap_or(Notice::None);
+                let mut answer = visit.account_page(&user, StatusCode::OK, notice, (&typed, None)).await?;
                 if was_shown {
                     answer.cookies.push(shown::removed(&visit.endpoint.path(Page::Account)));
                 }
@@ -66,9 +68,9 @@ impl Gateway {
         form: PageForm,
         exchange: &mut Exchange,
     ) -> Result<Answer, Refusal> {
-        let name = form.new_token_name().to_owned();
+        let typed = form.typed();
         let Some(user) = self.visitor(visit, exchange).await? else {
-            return Ok(Answer::to(visit.login_for(&name)));
+            return Ok(Answer::to(visit.login_for(typed.new_token_name())));
         };
         match visit.change(&user, form, exchange).await {
             Ok(Done { act, key, cookies }) => {
@@ -83,7 +85,13 @@ impl Gateway {
             Err(failure) => {
                 let (status, outcome, text) = told(&failure);
                 let text = if failure == LoginFailure::Refused { WRONG } else { &text };
-                let answer = visit.account_page(&user, status, (Notice::Error(text), &name)).await?;
+                let wrong = match failure {
+                    LoginFailure::Refused => Some(AccountField::Password),
+                    LoginFailure::InvalidField(field, _) => Some(field),
+                    _ => None,
+                };
+                let wrong = wrong.map(|field| typed.wrong(field, text));
+                let answer = visit.account_page(&user, status, Notice::Error(text), (&typed, wrong)).await?;
                 Ok(Answer { outcome, retry_after: retry_after(&failure), ..answer })
             }
         }
@@ -119,7 +127,8 @@ impl Visit<'_> {
         &self,
         user: &Identity,
         status: StatusCode,
-        (notice, token_name): (Notice<'_>, &str),
+        notice: Notice<'_>,
+        (typed, wrong): (&Typed, Option<Wrong>),
     ) -> Result<Answer, Refusal> {
         let tokens = match self.endpoint.issuer.tokens_of(user.subject()).await {
             Ok(tokens) => tokens,
@@ -135,7 +144,8 @@ impl Visit<'_> {
             seal: FormSeal { action: &account, csrf: &csrf },
             logout: FormSeal { action: &logout, csrf: &csrf },
             notice,
-            token_name,
+            typed,
+            wrong,
         };
         Ok(Answer::new(status, html::render(&page)))
     }
@@ -191,6 +201,6 @@ fn lifetime(text: &str) -> Result<Option<Option<Duration>>, LoginFailure> {
         ("", _) => Ok(None),
         ("never", _) => Ok(Some(None)),
         (_, Ok(days)) if known => Ok(Some(Some(Duration::from_secs(days * 86_400)))),
-        _ => Err(LoginFailure::Unfulfilled("Choose when the token expires.".to_owned())),
+        _ => Err(LoginFailure::InvalidField(AccountField::Expires, "Choose when the token expires.".to_owned())),
     }
 }

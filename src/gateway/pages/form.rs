@@ -7,9 +7,11 @@ use crate::client::ClientBody;
 use crate::config::settings;
 use crate::gateway::Refusal;
 use crate::gateway::forms::Expected;
-use crate::login::LoginFailure;
 use crate::login::form::{Field, Form, MediaType, urlencoded};
+use crate::login::typed::Typed;
+use crate::login::{AccountField, LoginFailure};
 use crate::store::Password;
+use crate::token::TokenId;
 
 /// The fields of all forms; empty if they were not sent, except `next`. Of two fields with the same name the last one
 /// is used.
@@ -34,6 +36,16 @@ impl PageForm {
         if self.action == "create" { self.name.trim() } else { "" }
     }
 
+    /// What stays if the form is refused.
+    pub(super) fn typed(&self) -> Typed {
+        Typed {
+            action: self.action.clone(),
+            token: self.token.parse().ok().map(TokenId),
+            name: self.name.trim().to_owned(),
+            expires: self.expires.clone(),
+        }
+    }
+
     /// The new password, once to set it and once to sign in with it.
     ///
     /// # Errors
@@ -41,9 +53,9 @@ impl PageForm {
     pub(super) fn new_passwords(mut self) -> Result<(Password, Password), LoginFailure> {
         if *self.new_password != *self.new_password_again {
             let text = "The new passwords do not match; enter them again.".to_owned();
-            return Err(LoginFailure::Unfulfilled(text));
+            return Err(LoginFailure::InvalidField(AccountField::NewPassword, text));
         }
-        let missing = |_| LoginFailure::Unfulfilled("Enter a new password.".to_owned());
+        let missing = |_| LoginFailure::InvalidField(AccountField::NewPassword, "Enter a new password.".to_owned());
         let new = Password::parse(std::mem::take(&mut *self.new_password)).map_err(missing)?;
         let again = Password::parse(std::mem::take(&mut *self.new_password_again)).map_err(missing)?;
         Ok((new, again))

@@ -24,6 +24,7 @@ use crate::client::ClientBody;
 use crate::config::settings;
 use crate::login::form::urlencoded;
 use crate::login::html::{self, FormSeal, LoginPage, MessagePage, Notice, Offers};
+use crate::login::typed::Wrong;
 use crate::login::{IssuerHandle, LoginFailure, next};
 use crate::route::{NoRoute, Target};
 use crate::telemetry::Outcome;
@@ -150,7 +151,7 @@ impl Gateway {
             }
             (&Method::GET | &Method::HEAD, Page::Login) => {
                 body.discard().await;
-                visit.login_page(StatusCode::OK, &visit.reason(), ("", false), visit.next(None))?
+                visit.login_page(StatusCode::OK, &visit.reason(), ("", false, None), visit.next(None))?
             }
             (&Method::GET | &Method::HEAD, Page::Account) => {
                 body.discard().await;
@@ -232,14 +233,14 @@ impl<'r> Visit<'r> {
         &self,
         status: StatusCode,
         notice: &Notice<'_>,
-        (user, must_change): (&str, bool),
+        (user, must_change, wrong): (&str, bool, Option<Wrong>),
         next: Option<String>,
     ) -> Result<Answer, Refusal> {
         let secret = self.secret()?;
         let csrf = secret.masked().map_err(|_| Refusal::Internal)?;
         let action = self.endpoint.path(Page::Login);
         let (seal, next) = (FormSeal { action: &action, csrf: &csrf }, next.as_deref().unwrap_or_default());
-        let mut answer = Answer::new(status, html::render(&LoginPage { seal, next, user, must_change, notice }));
+        let mut answer = Answer::new(status, html::render(&LoginPage { seal, next, user, must_change, notice, wrong }));
         answer.cookies.push(csrf_cookie(&secret));
         Ok(answer)
     }
@@ -338,7 +339,9 @@ fn told(failure: &LoginFailure) -> (StatusCode, Outcome, String) {
             (StatusCode::SERVICE_UNAVAILABLE, Outcome::StoreUnavailable, UNAVAILABLE.to_owned())
         }
         LoginFailure::MustChange => (StatusCode::OK, Outcome::Answered, MUST_CHANGE.to_owned()),
-        LoginFailure::Unfulfilled(why) => (StatusCode::OK, Outcome::Answered, why.clone()),
+        LoginFailure::Unfulfilled(why) | LoginFailure::InvalidField(_, why) => {
+            (StatusCode::OK, Outcome::Answered, why.clone())
+        }
     }
 }
 
@@ -346,7 +349,7 @@ fn retry_after(failure: &LoginFailure) -> Option<u64> {
     match failure {
         LoginFailure::Throttled(wait) => Some(whole_seconds(*wait)),
         LoginFailure::Unavailable => Some(1),
-        LoginFailure::Refused | LoginFailure::MustChange | LoginFailure::Unfulfilled(_) => None,
+        _ => None,
     }
 }
 

@@ -6,7 +6,8 @@ use super::{Answer, Page, PageForm, Visit, WRONG, csrf_cookie, retry_after, sess
 use crate::auth::CsrfSecret;
 use crate::gateway::{Exchange, Refusal};
 use crate::login::html::Notice;
-use crate::login::{Login, LoginFailure};
+use crate::login::typed::Typed;
+use crate::login::{AccountField, Login, LoginFailure};
 use crate::telemetry::Outcome;
 use crate::token::{ShownKey, TokenDigest, TokenKey};
 
@@ -24,7 +25,8 @@ impl Visit<'_> {
         let typed = form.login.name().to_owned();
         let must_change = !form.new_password.is_empty() || !form.new_password_again.is_empty();
         let Ok((name, password)) = std::mem::take(&mut form.login).check() else {
-            let mut answer = self.login_page(StatusCode::OK, &Notice::Error(WRONG), (&typed, must_change), next)?;
+            let mut answer =
+                self.login_page(StatusCode::OK, &Notice::Error(WRONG), (&typed, must_change, None), next)?;
             answer.outcome = Outcome::LoginInvalid;
             return Ok(answer);
         };
@@ -40,7 +42,13 @@ impl Visit<'_> {
             Err(failure) => {
                 let (status, outcome, text) = told(&failure);
                 let must_change = must_change || failure == LoginFailure::MustChange;
-                let mut answer = self.login_page(status, &Notice::Error(&text), (&typed, must_change), next)?;
+                let wrong = match &failure {
+                    LoginFailure::InvalidField(field, text) => Some(Typed::default().wrong(*field, text)),
+                    // The new password is the one to be entered.
+                    LoginFailure::MustChange => Some(Typed::default().wrong(AccountField::NewPassword, &text)),
+                    _ => None,
+                };
+                let mut answer = self.login_page(status, &Notice::Error(&text), (&typed, must_change, wrong), next)?;
                 (answer.outcome, answer.retry_after) = (outcome, retry_after(&failure));
                 Ok(answer)
             }
