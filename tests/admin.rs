@@ -16,12 +16,14 @@
 //! | slow clients, too many connections, large requests | `server` |
 //! | superusers who remove each other | `last_superuser`, `stores::accounts::of_two_superusers_…` |
 
+mod filters;
 mod forms;
 mod operations;
 mod server;
 mod guards;
 mod last_superuser;
-mod outage;
+mod lists;
+pub mod outage;
 mod pages;
 mod record;
 mod sign_in;
@@ -36,7 +38,7 @@ use tokengate::token::SubjectId;
 
 use crate::support::client::{Tls, connect};
 use crate::support::gateway::route;
-use crate::support::{Answer, Ask, Gateway, Origin, Site, Wire, nowhere, soon};
+use crate::support::{Answer, Ask, Gateway, Origin, PATIENCE, Postgres, Site, Wire, eventually, nowhere, soon};
 
 /// The password of all users in these tests.
 pub const PASSWORD: &str = "correct horse";
@@ -70,7 +72,7 @@ pub async fn started(site: Site) -> Gateway {
     gateway
 }
 
-fn site(origin: &Origin, change: impl FnOnce(&mut Admin)) -> Site {
+pub fn site(origin: &Origin, change: impl FnOnce(&mut Admin)) -> Site {
     let mut admin = Admin { address: "127.0.0.1:0".parse().unwrap(), ..Admin::with(0) };
     change(&mut admin);
     Site::before(origin).with(|settings| {
@@ -79,7 +81,7 @@ fn site(origin: &Origin, change: impl FnOnce(&mut Admin)) -> Site {
     })
 }
 
-async fn add_users(gateway: &Gateway) {
+pub async fn add_users(gateway: &Gateway) {
     let password = || Password::parse(PASSWORD).ok();
     for new in [
         NewUser { staff: true, superuser: true, password: password(), ..NewUser::named("root") },

@@ -67,15 +67,20 @@ impl Directory for Unsteady {
     }
 }
 
+/// A store whose directory is unavailable while `away` is set.
+pub fn unsteady(away: &Arc<AtomicBool>) -> impl FnOnce(Store) -> Store {
+    let away = Arc::clone(away);
+    move |store: Store| {
+        let inner = store.directory.clone().unwrap();
+        Store { directory: Some(Arc::new(Unsteady { inner, away })), ..store }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_of_the_store_ends_no_sign_in_and_counts_no_attempt() {
     let origin = Origin::answering("fine").await;
     let away = Arc::new(AtomicBool::new(false));
-    let unsteady = |store: Store| {
-        let inner = store.directory.clone().unwrap();
-        Store { directory: Some(Arc::new(Unsteady { inner, away: Arc::clone(&away) })), ..store }
-    };
-    let gateway = site(&origin, |_| {}).start_with(unsteady).await;
+    let gateway = site(&origin, |_| {}).start_with(unsteady(&away)).await;
     add_users(&gateway).await;
     let browser = Browser::of(&gateway, "root").await;
     away.store(true, Ordering::SeqCst);
@@ -94,11 +99,7 @@ async fn an_outage_of_the_store_ends_no_sign_in_and_counts_no_attempt() {
 async fn status_and_traffic_work_for_an_hour_without_the_store_and_say_so() {
     let origin = Origin::answering("fine").await;
     let away = Arc::new(AtomicBool::new(false));
-    let unsteady = |store: Store| {
-        let inner = store.directory.clone().unwrap();
-        Store { directory: Some(Arc::new(Unsteady { inner, away: Arc::clone(&away) })), ..store }
-    };
-    let gateway = site(&origin, |_| {}).start_with(unsteady).await;
+    let gateway = site(&origin, |_| {}).start_with(unsteady(&away)).await;
     add_users(&gateway).await;
     let (root, staff) = (Browser::of(&gateway, "root").await, Browser::of(&gateway, "helper").await);
     let (_, _) = (root.page("/users").await, staff.page("/users").await);

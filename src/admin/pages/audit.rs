@@ -1,8 +1,6 @@
 //! The audit trail, as a list and as a file.
 
-use askama::Template;
-use axum::http::StatusCode;
-
+use super::lists::{self, bounded, word};
 use super::shell::{Section, Shell, page};
 use super::{Answer, ENTRIES, text};
 use crate::admin::export::{self, Format};
@@ -10,14 +8,20 @@ use crate::admin::fields::Fields;
 use crate::admin::operations::OperationError;
 use crate::admin::visit::Visit;
 use crate::clock::Timestamp;
-use crate::store::{Act, AuditEntry, AuditQuery, Listing, PagePosition, Unreadable, Via};
+use crate::store::{Act, AuditEntry, AuditQuery, Listing, Unreadable, Via};
 use crate::token::SubjectId;
+use askama::Template;
+
+/// Maximum length of a search for a name.
+const MAX_NAME: usize = 150;
 
 #[derive(Template)]
 #[template(path = "audit.html")]
 struct Page {
     shell: Shell,
     ask: Ask,
+    /// Whether the filter is valid.
+    is_valid: bool,
     entries: Vec<AuditEntry>,
     unreadable: Vec<Unreadable>,
     /// Link to the previous page; empty: there is none.
@@ -58,21 +62,25 @@ impl Ask {
     }
 
     async fn query(&self, visit: &Visit) -> Result<AuditQuery, OperationError> {
-        let position: PagePosition = visit
-            .query
-            .get("page")
-            .parse()
-            .map_err(|_| OperationError::Invalid(crate::store::BadPosition.to_string()))?;
+        let (since, until) = (date("since", &self.since)?, date("until", &self.until)?);
+        if since > until && until.is_some() {
+            return Err(OperationError::InvalidField(
+                "until",
+                "the last day must not be before the first one".to_owned(),
+            ));
+        }
+        let actor = bounded("actor", &self.actor, MAX_NAME)?;
+        let (act, via) = (word("act", &self.act, Act::parse)?, word("via", &self.via, Via::parse)?);
         let (user, user_name) = self.user(visit).await?;
         Ok(AuditQuery {
-            actor: Some(self.actor.clone()).filter(|actor| !actor.is_empty()),
+            actor: Some(actor).filter(|actor| !actor.is_empty()),
             user,
             user_name,
-            act: word(&self.act, Act::parse, "act")?,
-            via: word(&self.via, Via::parse, "interface")?,
-            since: date(&self.since)?,
-            until: date(&self.until)?.map(|day| day.after(text::days(1))),
-            position,
+            act,
+            via,
+            since,
+            until: until.map(|day| day.after(text::days(1))),
+            position: lists::position(visit.query.get("page"))?,
             limit: ENTRIES,
             ..AuditQuery::default()
         })
@@ -84,17 +92,17 @@ impl Ask {
         if self.user.is_empty() {
             return Ok((None, None));
         }
+        let invalid = |text: String| OperationError::InvalidField("user", text);
         if let Some(id) = self.user.strip_prefix('#') {
-            let id =
-                id.parse().map_err(|_| OperationError::Invalid("write # and the user id, such as #7".to_owned()))?;
+            let id = id.parse().map_err(|_| invalid("write # and the user id, such as #7".to_owned()))?;
             return Ok((Some(SubjectId(id)), None));
         }
         if visit.is_superuser() {
-            return Ok((None, Some(self.user.clone())));
+            return Ok((None, Some(bounded("user", &self.user, MAX_NAME)?)));
         }
         // Staff sees the entries of one user at a time.
         let user = visit.acting().user_named(&self.user).await?;
-        let user = user.ok_or_else(|| OperationError::Invalid(format!("no user is called {}", self.user)))?;
+        let user = user.ok_or_else(|| invalid(format!("no user is called {}", self.user)))?;
         Ok((Some(user.account.id), None))
     }
 
@@ -112,28 +120,24 @@ impl Ask {
     }
 }
 
-/// Parses a word of a fixed list; `None` for an empty field.
-fn word<T>(written: &str, parse: impl Fn(&str) -> Option<T>, what: &str) -> Result<Option<T>, OperationError> {
+fn date(field: &'static str, written: &str) -> Result<Option<Timestamp>, OperationError> {
     if written.is_empty() {
         return Ok(None);
     }
-    parse(written).map(Some).ok_or_else(|| OperationError::Invalid(format!("unknown {what}")))
-}
-
-fn date(written: &str) -> Result<Option<Timestamp>, OperationError> {
-    if written.is_empty() {
-        return Ok(None);
-    }
-    let bad = || OperationError::Invalid("write the date as 2026-11-24".to_owned());
+    let bad = || OperationError::InvalidField(field, "this is not a date; write it as 2026-11-24".to_owned());
     text::read_day(written).map(Some).ok_or_else(bad)
 }
 
 pub(in crate::admin) async fn list(visit: Visit) -> Answer {
     let ask = Ask::of(&visit.query);
-    let Listing { entries, unreadable, previous, next } = visit.acting().audit(&ask.query(&visit).await?).await?;
-    let shell = Shell::of(&visit, Section::Audit);
+    // The trail is not counted.
+    let search = async { Ok((visit.acting().audit(&ask.query(&visit).await?).await?, 0)) };
+    let (list, _, wrong) = lists::or_refused(search.await)?;
+    let Listing { entries, unreadable, previous, next } = list;
+    let (status, shell) = lists::frame(&visit, Section::Audit, wrong.as_ref());
     let [previous, next] = [previous, next].map(|position| position.to_string());
-    Ok(page(StatusCode::OK, &Page { shell, ask, entries, unreadable, previous, next, now: visit.now() }))
+    let (is_valid, now) = (wrong.is_none(), visit.now());
+    Ok(page(status, &Page { shell, ask, is_valid, entries, unreadable, previous, next, now }))
 }
 
 pub(in crate::admin) async fn export(visit: Visit) -> Answer {

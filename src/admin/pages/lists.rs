@@ -1,6 +1,74 @@
-//! What lists have in common: totals and heads that sort.
+//! What lists have in common: filters, totals and heads that sort.
 
-use crate::store::MAX_TOTAL;
+use axum::http::StatusCode;
+
+use super::shell::{Section, Shell};
+use super::status_of;
+use crate::admin::operations::OperationError;
+use crate::admin::visit::Visit;
+use crate::store::{BadPosition, Listing, MAX_TOTAL, PagePosition};
+
+/// Status and frame of a list, with the error of its filter or of an action on its entries.
+pub(super) fn frame(visit: &Visit, section: Section, failed: Option<&OperationError>) -> (StatusCode, Shell) {
+    match failed {
+        None => (StatusCode::OK, Shell::of(visit, section)),
+        Some(error) => (status_of(error), Shell::failing(visit, section, error)),
+    }
+}
+
+/// Reads the page of a list in the address.
+pub(super) fn position(text: &str) -> Result<PagePosition, OperationError> {
+    text.parse().map_err(|_| OperationError::Invalid(BadPosition.to_string()))
+}
+
+/// Refuses a text that is longer than any value that it could be a part of.
+pub(super) fn bounded(field: &'static str, text: &str, most: usize) -> Result<String, OperationError> {
+    if text.chars().count() > most {
+        return Err(OperationError::InvalidField(field, format!("a search has at most {most} characters")));
+    }
+    Ok(text.to_owned())
+}
+
+/// Reads a word of a fixed list; `None` for an empty field.
+pub(super) fn word<T>(
+    field: &'static str,
+    written: &str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<Option<T>, OperationError> {
+    if written.is_empty() {
+        return Ok(None);
+    }
+    let unknown = || OperationError::InvalidField(field, format!("`{written}` is not one of the choices"));
+    parse(written).map(Some).ok_or_else(unknown)
+}
+
+/// Reads the order of a list, which has no field of its own.
+pub(super) fn order<T: Copy>(written: &str, orders: &[(&str, T)]) -> Result<Option<T>, OperationError> {
+    if written.is_empty() {
+        return Ok(None);
+    }
+    let known = orders.iter().find(|(name, _)| *name == written).map(|(_, order)| Some(*order));
+    known.ok_or_else(|| {
+        OperationError::Invalid(format!("this list cannot be sorted by `{written}`; select the head of a column"))
+    })
+}
+
+/// A list with the number of its entries; or an empty one and the error of its filter.
+///
+/// # Errors
+/// Those of another kind.
+pub(super) fn or_refused<T>(
+    searched: Result<(Listing<T>, u32), OperationError>,
+) -> Result<(Listing<T>, u32, Option<OperationError>), OperationError> {
+    match searched {
+        Ok((list, count)) => Ok((list, count, None)),
+        Err(error) if error.is_of_form() => {
+            let (previous, next) = (PagePosition::Start, PagePosition::Start);
+            Ok((Listing { entries: Vec::new(), unreadable: Vec::new(), previous, next }, 0, Some(error)))
+        }
+        Err(error) => Err(error),
+    }
+}
 
 /// A head that sorts a list.
 pub(super) struct Sort {

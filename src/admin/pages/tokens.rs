@@ -1,20 +1,20 @@
 //! The list of tokens, and the revocation of many.
 
 use askama::Template;
-use axum::http::StatusCode;
 
-use super::lists::{Sort, total};
+use super::lists::{self, Sort, bounded, total, word};
 use super::shell::{Section, Shell, page};
-use super::{Answer, ENTRIES, status_of, text, told};
+use super::{Answer, ENTRIES, text, told};
 use crate::admin::export::{self, Format, TokensAt};
 use crate::admin::fields::Fields;
 use crate::admin::operations::{ENDING_WITHIN, OperationError, UNUSED_AFTER};
 use crate::admin::visit::{Sent, Visit};
 use crate::clock::Timestamp;
-use crate::store::{
-    Listing, PagePosition, TokenDetails, TokenKind, TokenOrder, TokenQuery, TokenView, Unreadable, User,
-};
+use crate::store::{Listing, TokenDetails, TokenKind, TokenOrder, TokenQuery, TokenView, Unreadable, User};
 use crate::token::{SubjectId, TokenHint, TokenId};
+
+/// Maximum length of a search for an owner: a username.
+const MAX_OWNER: usize = 150;
 
 /// The views in the order of the menu, with their labels.
 const VIEWS: [(&str, &str); 8] = [
@@ -43,6 +43,8 @@ const ORDERS: [(&str, TokenOrder); 6] = [
 struct Page {
     shell: Shell,
     ask: Ask,
+    /// Whether the filter is valid.
+    is_valid: bool,
     /// The owner, if the list is restricted to one.
     owner: Option<User>,
     tokens: Vec<TokenDetails>,
@@ -96,14 +98,13 @@ impl Ask {
     }
 
     fn query(&self, now: Timestamp) -> Result<TokenQuery, OperationError> {
-        let position: PagePosition =
-            self.position.parse().map_err(|_| OperationError::Invalid(crate::store::BadPosition.to_string()))?;
+        let not_an_id = || OperationError::InvalidField("user", "a user id is a number".to_owned());
         let owner = match self.user.as_str() {
             "" => None,
-            id => Some(SubjectId(id.parse().map_err(|_| OperationError::Invalid("not a user id".to_owned()))?)),
+            id => Some(SubjectId(id.parse().ok().filter(|id| *id > 0).ok_or_else(not_an_id)?)),
         };
         Ok(TokenQuery {
-            owner_name: self.owner.clone(),
+            owner_name: bounded("owner", &self.owner, MAX_OWNER)?,
             hint: self.hint.clone(),
             owner,
             view: match self.view.as_str() {
@@ -114,15 +115,16 @@ impl Ask {
                 "revoked" => TokenView::Revoked,
                 "exposed" => TokenView::Exposed,
                 "disabled" => TokenView::Disabled,
-                _ => TokenView::All,
+                "" => TokenView::All,
+                other => return Err(OperationError::Invalid(format!("there is no view `{other}`; choose one below"))),
             },
-            kind: match self.kind.as_str() {
+            kind: word("kind", &self.kind, |text| match text {
                 "login" => Some(TokenKind::Login),
                 "named" => Some(TokenKind::Named),
                 _ => None,
-            },
-            order: ORDERS.iter().find(|(name, _)| *name == self.order).map(|(_, order)| *order),
-            position,
+            })?,
+            order: lists::order(&self.order, &ORDERS)?,
+            position: lists::position(&self.position)?,
             limit: ENTRIES,
             ..TokenQuery::default()
         })
@@ -178,22 +180,28 @@ pub(in crate::admin) async fn list(visit: Visit) -> Answer {
     show(&visit, ask, Vec::new(), None).await
 }
 
-/// Renders the list, with the error of a failed bulk revocation.
+/// Renders the list, with the error of a failed bulk revocation, or of the filter.
 async fn show(visit: &Visit, ask: Ask, ticked: Vec<TokenId>, failed: Option<&OperationError>) -> Answer {
-    let (query, acting) = (ask.query(visit.now())?, visit.acting());
-    let owner = match query.owner {
-        Some(owner) => Some(acting.user(owner).await?),
-        None => None,
+    let (acting, mut owner) = (visit.acting(), None);
+    let search = async {
+        let query = ask.query(visit.now())?;
+        if let Some(id) = query.owner {
+            owner = Some(acting.user(id).await.map_err(|error| match error {
+                OperationError::UnknownUser(_) => OperationError::InvalidField("user", error.to_string()),
+                error => error,
+            })?);
+        }
+        Ok((acting.tokens(&query).await?, acting.count_tokens(&query).await?))
     };
-    let Listing { entries, unreadable, previous, next } = acting.tokens(&query).await?;
-    let total = total(acting.count_tokens(&query).await?, "token");
-    let (status, shell) = match failed {
-        None => (StatusCode::OK, Shell::of(visit, Section::Tokens)),
-        Some(error) => (status_of(error), Shell::failing(visit, Section::Tokens, error)),
-    };
+    let (list, count, wrong) = lists::or_refused(search.await)?;
+    let (is_valid, failed) = (wrong.is_none(), wrong.as_ref().or(failed));
+    let Listing { entries, unreadable, previous, next } = list;
+    let total = total(count, "token");
+    let (status, shell) = lists::frame(visit, Section::Tokens, failed);
     let [previous, next] = [previous, next].map(|position| position.to_string());
     let (sorts, now) = (ask.sorts(), visit.now());
-    let list = Page { shell, ask, owner, tokens: entries, unreadable, total, sorts, ticked, previous, next, now };
+    let list =
+        Page { shell, ask, is_valid, owner, tokens: entries, unreadable, total, sorts, ticked, previous, next, now };
     Ok(page(status, &list))
 }
 

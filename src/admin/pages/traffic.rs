@@ -10,11 +10,17 @@ use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
 
 use super::shell::{Section, Shell, page};
-use super::{not_found, text};
+use super::{lists, text};
 use crate::admin::monitor::chart::{Chart, Unit};
 use crate::admin::monitor::{Form, Monitor, Subject, Traffic};
+use crate::admin::operations::OperationError;
+use crate::admin::reply::message;
 use crate::admin::visit::Visit;
 use crate::telemetry::history::Reach;
+
+const OTHER_PERIOD: &str = "there is no such period; choose 5, 15 or 60 minutes below";
+
+const NO_SUBJECT: &str = "There is no route or upstream of this name. It may have been removed from the configuration.";
 
 /// Maximum number of routes in the table.
 const ROWS: usize = 100;
@@ -44,6 +50,8 @@ struct Live {
 struct Ask<'a> {
     subject: Subject,
     reach: Reach,
+    /// Whether the address names another period.
+    is_other_period: bool,
     route: &'a str,
     upstream: &'a str,
 }
@@ -59,7 +67,8 @@ impl<'a> Ask<'a> {
         };
         let minutes = visit.query.get("minutes");
         let reach = Reach::ALL.into_iter().find(|reach| reach.minutes().to_string() == minutes);
-        Some(Ask { subject, reach: reach.unwrap_or(Reach::Minutes15), route, upstream })
+        let is_other_period = !minutes.is_empty() && reach.is_none();
+        Some(Ask { subject, reach: reach.unwrap_or(Reach::Minutes15), is_other_period, route, upstream })
     }
 
     /// The same view for another period.
@@ -103,20 +112,28 @@ fn seconds(time: &Option<f64>) -> String {
 
 pub(in crate::admin) async fn show(visit: Visit) -> Response {
     let monitor = &visit.app.monitor;
-    let Some(ask) = Ask::of(&visit, monitor) else { return not_found() };
+    let Some(ask) = Ask::of(&visit, monitor) else { return unknown() };
     match live(monitor, &ask).await {
-        Ok(live) => page(StatusCode::OK, &Page { shell: Shell::of(&visit, Section::Traffic), ask, live }),
+        Ok(live) => {
+            let wrong = ask.is_other_period.then(|| OperationError::Invalid(OTHER_PERIOD.to_owned()));
+            let (status, shell) = lists::frame(&visit, Section::Traffic, wrong.as_ref());
+            page(status, &Page { shell, ask, live })
+        }
         Err(response) => response,
     }
 }
 
 pub(in crate::admin) async fn show_live(visit: Visit) -> Response {
     let monitor = &visit.app.monitor;
-    let Some(ask) = Ask::of(&visit, monitor) else { return not_found() };
+    let Some(ask) = Ask::of(&visit, monitor) else { return unknown() };
     match live(monitor, &ask).await {
         Ok(live) => Html(live.to_string()).into_response(),
         Err(response) => response,
     }
+}
+
+fn unknown() -> Response {
+    message(StatusCode::NOT_FOUND, "Not found", NO_SUBJECT)
 }
 
 async fn live(monitor: &Monitor, ask: &Ask<'_>) -> Result<Arc<str>, Response> {

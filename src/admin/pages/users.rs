@@ -4,24 +4,41 @@ use askama::Template;
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::lists::{Sort, total};
+use super::lists::{self, Sort, bounded, total, word};
 use super::shell::{Section, Shell, page};
 use super::{Answer, ENTRIES, Failure, status_of, text, told};
 use crate::admin::fields::Fields;
 use crate::admin::operations::OperationError;
 use crate::admin::visit::{Sent, Visit};
 use crate::clock::Timestamp;
-use crate::store::{Listing, MIN_PASSWORD, NewUser, PagePosition, Unreadable, User, UserOrder, UserQuery};
+use crate::store::{Listing, MIN_PASSWORD, NewUser, Unreadable, User, UserOrder, UserQuery};
 use crate::token::SubjectId;
 
 /// Maximum number of groups in the filter's menu.
 pub(super) const GROUPS: u32 = 200;
+
+/// Maximum length of a search: an e-mail address.
+const MAX_SEARCH: usize = 254;
+
+/// Maximum length of the name of a group.
+const MAX_GROUP: usize = 150;
+
+/// The orders that the heads select.
+const ORDERS: [(&str, UserOrder); 5] = [
+    ("name_reversed", UserOrder::NameReversed),
+    ("newest", UserOrder::Newest),
+    ("oldest", UserOrder::Oldest),
+    ("last_login", UserOrder::LastLogin),
+    ("last_login_reversed", UserOrder::LastLoginReversed),
+];
 
 #[derive(Template)]
 #[template(path = "users.html")]
 struct Page {
     shell: Shell,
     ask: Ask,
+    /// Whether the filter is valid.
+    is_valid: bool,
     groups: Vec<String>,
     users: Vec<User>,
     unreadable: Vec<Unreadable>,
@@ -76,22 +93,13 @@ impl Ask {
     }
 
     fn query(&self, page: &str) -> Result<UserQuery, OperationError> {
-        let position: PagePosition =
-            page.parse().map_err(|_| OperationError::Invalid(crate::store::BadPosition.to_string()))?;
         Ok(UserQuery {
-            search: self.search.clone(),
-            active: choice(&self.active, "yes", "no"),
-            staff: choice(&self.role, "staff", "ordinary"),
-            group: Some(self.group.clone()).filter(|group| !group.is_empty()),
-            order: match self.order.as_str() {
-                "name_reversed" => UserOrder::NameReversed,
-                "newest" => UserOrder::Newest,
-                "oldest" => UserOrder::Oldest,
-                "last_login" => UserOrder::LastLogin,
-                "last_login_reversed" => UserOrder::LastLoginReversed,
-                _ => UserOrder::Name,
-            },
-            position,
+            search: bounded("q", &self.search, MAX_SEARCH)?,
+            active: word("active", &self.active, |text| choice(text, "yes", "no"))?,
+            staff: word("role", &self.role, |text| choice(text, "staff", "ordinary"))?,
+            group: Some(bounded("group", &self.group, MAX_GROUP)?).filter(|group| !group.is_empty()),
+            order: lists::order(&self.order, &ORDERS)?.unwrap_or(UserOrder::Name),
+            position: lists::position(page)?,
             limit: ENTRIES,
             ..UserQuery::default()
         })
@@ -133,20 +141,23 @@ pub(in crate::admin) async fn list(visit: Visit) -> Answer {
     show(&visit, ask, visit.query.get("page"), Vec::new(), None).await
 }
 
-/// Renders the list, with the error of an action on several users that failed.
+/// Renders the list, with the error of an action on several users that failed, or of the filter.
 async fn show(visit: &Visit, ask: Ask, position: &str, ticked: Vec<i64>, failed: Option<&OperationError>) -> Answer {
     let acting = visit.acting();
-    let query = ask.query(position)?;
-    let Listing { entries, unreadable, previous, next } = acting.users(&query).await?;
-    let total = total(acting.count_users(&query).await?, "user");
-    let groups = acting.groups(GROUPS).await?;
-    let (status, shell) = match failed {
-        None => (StatusCode::OK, Shell::of(visit, Section::Users)),
-        Some(error) => (status_of(error), Shell::failing(visit, Section::Users, error)),
+    let search = async {
+        let query = ask.query(position)?;
+        Ok((acting.users(&query).await?, acting.count_users(&query).await?))
     };
+    let (list, count, wrong) = lists::or_refused(search.await)?;
+    let (is_valid, failed) = (wrong.is_none(), wrong.as_ref().or(failed));
+    let Listing { entries, unreadable, previous, next } = list;
+    let total = total(count, "user");
+    let groups = acting.groups(GROUPS).await?;
+    let (status, shell) = lists::frame(visit, Section::Users, failed);
     let [previous, next] = [previous, next].map(|position| position.to_string());
     let (sorts, now) = (ask.sorts(), visit.now());
-    let list = Page { shell, ask, groups, users: entries, unreadable, total, sorts, ticked, previous, next, now };
+    let list =
+        Page { shell, ask, is_valid, groups, users: entries, unreadable, total, sorts, ticked, previous, next, now };
     Ok(page(status, &list))
 }
 
