@@ -47,7 +47,7 @@ pub(super) struct Sources<'a> {
 pub(super) fn new(sources: Sources<'_>) -> (Arc<Monitor>, Sampler) {
     let Sources { in_use, report, reloads, recorders, services, clock, configuration } = sources;
     let history = Arc::new(History::new(clock.now()));
-    let file = sampler::file_of(&in_use.borrow().settings.store.url);
+    let file = sampler::file_of(&in_use.borrow().settings);
     let sampler = Sampler::new(Arc::clone(&history), recorders, clock, file);
     let names = {
         let in_use = in_use.clone();

@@ -1,7 +1,7 @@
 //! Samples the traffic for the admin application, and keeps the last hour in a file.
 //!
-//! The file is beside the database of SQLite. Other stores have no folder of this machine, and the gateway has none of its
-//! own: with them the history begins at the start of the process.
+//! The file is `admin.traffic_file`, or beside the database of SQLite. With PostgreSQL there is no folder that is known to be
+//! writable: without the key the history begins at the start of the process.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -13,8 +13,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::time::MissedTickBehavior;
 
 use crate::clock::Clock;
+use crate::config::Settings;
 use crate::config::settings::StoreUrl;
-use crate::telemetry::history::SLOT;
+use crate::telemetry::history::{FILE_KIND, SLOT};
 use crate::telemetry::{History, Recorder};
 
 /// The number of samples after which the file is written: a minute.
@@ -36,9 +37,12 @@ pub(super) struct Sampler {
     failed: Arc<AtomicBool>,
 }
 
-/// The file of the history, if the store has a folder on this machine.
-pub(super) fn file_of(store: &StoreUrl) -> Option<PathBuf> {
-    let StoreUrl::Sqlite(database) = store else { return None };
+/// The file of the history, if there is a place for it.
+pub(super) fn file_of(settings: &Settings) -> Option<PathBuf> {
+    if let Some(file) = settings.admin.as_ref().and_then(|admin| admin.traffic_file.as_ref()) {
+        return Some(file.clone());
+    }
+    let StoreUrl::Sqlite(database) = &settings.store.url else { return None };
     let mut name = database.file_name()?.to_owned();
     name.push("-traffic");
     Some(database.with_file_name(name))
@@ -50,13 +54,17 @@ impl Sampler {
         history: Arc<History>,
         recorders: &[Arc<Recorder>],
         clock: &Clock,
-        file: Option<PathBuf>,
+        mut file: Option<PathBuf>,
     ) -> Sampler {
-        if let Some(file) = &file {
-            match read(file) {
+        if let Some(path) = &file {
+            match read(path) {
                 Ok(bytes) => drop(history.restore(&bytes, clock.now())),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => unusable(file, &error),
+                Err(error) => {
+                    unusable(path, &error);
+                    // A file of something else is not replaced.
+                    file = file.filter(|_| error.kind() != io::ErrorKind::InvalidData);
+                }
             }
         }
         let (recorders, clock) = (recorders.to_vec(), clock.clone());
@@ -126,9 +134,17 @@ fn unusable(file: &Path, error: &io::Error) {
 
 fn read(file: &Path) -> io::Result<Vec<u8>> {
     if fs::metadata(file)?.len() > MAX_FILE {
-        return Err(io::Error::other("the file is too large"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is too large, and is not replaced"));
     }
-    fs::read(file)
+    let bytes = fs::read(file)?;
+    // A torn file of an older version is empty or begins so, too.
+    if !bytes.is_empty() && !bytes.starts_with(FILE_KIND) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the file has something else in it, and is not replaced",
+        ));
+    }
+    Ok(bytes)
 }
 
 /// Replaces the file as a whole, so that a crash leaves the former one.

@@ -1,7 +1,7 @@
 //! `[admin]`: the admin application.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::listeners::Listener;
@@ -27,6 +27,8 @@ pub struct Admin {
     pub session_ttl: Duration,
     /// How long entries of the audit trail are kept.
     pub audit_keep: Duration,
+    /// The file that keeps the traffic of the last hour; `None`: beside an SQLite database, and nowhere with PostgreSQL.
+    pub traffic_file: Option<PathBuf>,
     /// The CA file in the `curl` commands that the application shows. Set by the demo; it has no key in the
     /// configuration file.
     pub authority: Option<PathBuf>,
@@ -47,6 +49,7 @@ impl Admin {
             hosts: Vec::new(),
             session_ttl: Duration::from_secs(8 * 3_600),
             audit_keep: Admin::AUDIT_KEEP,
+            traffic_file: None,
             authority: None,
         }
     }
@@ -73,7 +76,7 @@ impl Admin {
 /// Reads `[admin]`; without the table there is no admin application.
 pub(super) fn read(root: &Table<'_>, certificates: &Names, listeners: &[Listener], store: &StoreUrl) -> Option<Admin> {
     root.switch("admin", |table| {
-        let (address, hosts) = (table.key("address"), table.key("hosts"));
+        let (address, hosts, traffic_file) = (table.key("address"), table.key("hosts"), table.key("traffic_file"));
         let mend = "add `certificate = \"NAME\"`: one of [certificates]";
         let certificate = table.key("certificate").required_if(table.is_set(), mend);
         let default = Admin::with(0);
@@ -87,6 +90,7 @@ pub(super) fn read(root: &Table<'_>, certificates: &Names, listeners: &[Listener
             hosts: hosts.parse_list(host),
             session_ttl: table.key("session_ttl").duration_within(MIN_SESSION..=MAX_SESSION, default.session_ttl),
             audit_keep: table.key("audit_keep").duration_within(MIN_AUDIT_KEEP..=Duration::MAX, default.audit_keep),
+            traffic_file: traffic_file.optional_file(),
             authority: None,
         };
         if !table.is_set() {
@@ -94,6 +98,11 @@ pub(super) fn read(root: &Table<'_>, certificates: &Names, listeners: &[Listener
         }
         if admin.address.ip().is_unspecified() && !hosts.is_set() {
             address.problem("needs the host names that browsers use", "add `hosts = [\"NAME\"]`");
+        }
+        if let Some(file) = &admin.traffic_file
+            && !file.parent().is_some_and(Path::is_dir)
+        {
+            traffic_file.warning("is in a folder that does not exist", "create the folder, or write another path");
         }
         for listener in listeners {
             if admin.has_address_of(listener) {

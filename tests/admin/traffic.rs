@@ -262,3 +262,39 @@ async fn the_last_hour_of_traffic_survives_a_restart() {
     let page = Browser::of(&gateway, "root").await.page("/traffic?minutes=60").await;
     assert!(page.contains("No requests in this period."));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_postgresql_the_last_hour_survives_in_a_file_that_is_configured_and_only_a_file_of_its_own_is_replaced() {
+    let origin = Origin::answering("fine").await;
+    let server = Postgres::shared().await;
+    let url = server.url(&server.new_database().await);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("last-hour");
+    let with_file = || {
+        let (url, file) = (url.clone(), Some(file.clone()));
+        site(&origin, |admin| admin.traffic_file = file).with(|settings| settings.store.url = url)
+    };
+    let gateway = started(with_file()).await;
+    assert_eq!(ask(&gateway, "/public/x", 7, None).await, 200);
+    gateway.has_counted("public", "forwarded", 7).await;
+    gateway.hand.advance(Duration::from_secs(2));
+    gateway.sample_traffic();
+    let key_file = gateway.settings().store.key_file.clone();
+    let key = std::fs::read(&key_file).unwrap();
+    let kept = gateway.stop_and_keep(Duration::from_secs(10)).await;
+    let again = || {
+        let key_file = key_file.clone();
+        with_file().with(|settings| settings.store.key_file = key_file)
+    };
+    let gateway = again().start().await;
+    let page = Browser::of(&gateway, "root").await.page("/traffic?minutes=60").await;
+    assert_eq!(row(&page, "public")[0], "7");
+    gateway.stop(Duration::from_secs(10)).await;
+
+    // The path of another file was written by mistake.
+    std::fs::write(&file, &key).unwrap();
+    let gateway = again().start().await;
+    gateway.stop(Duration::from_secs(10)).await;
+    assert_eq!(std::fs::read(&file).unwrap(), key);
+    drop(kept);
+}

@@ -28,6 +28,10 @@ fn invalid_admin_settings_are_refused() {
             "[admin] | certificate = \"a\" | [store] | url = \"django+sqlite:db.sqlite3\"",
             "4: admin: the users belong to a Django project and are managed in its own admin; remove [admin], or import the users into tokengate's own store",
         ),
+        (
+            "[admin] | certificate = \"a\" | traffic_file = \"\"",
+            "6: admin.traffic_file: `` is not a file path; write a path, relative to this file",
+        ),
     ] {
         each_is_refused(&[(&format!("{CERTIFICATE}{fragment}"), expected)]);
     }
@@ -47,5 +51,9 @@ fn valid_admin_settings_apply() {
     assert_eq!((admin.address.to_string().as_str(), admin.certificate), ("127.0.0.1:8444", 0));
     assert_eq!(admin.hosts, ["admin.test", "10.0.0.7"]);
     assert_eq!((admin.session_ttl, admin.audit_keep), (Duration::from_secs(3_600), Duration::from_secs(400 * 86_400)));
+    assert_eq!(admin.traffic_file, None);
     assert!(folder.settings(BASE).admin.is_none());
+    let table = table.replace("session_ttl = \"1h\"", "traffic_file = \"last-hour\"");
+    let settings = folder.settings(&format!("{}{BASE}", format!("{CERTIFICATE}{table}").replace(" | ", "\n")));
+    assert_eq!(settings.admin.unwrap().traffic_file.unwrap().file_name().unwrap(), "last-hour");
 }

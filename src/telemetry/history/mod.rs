@@ -18,6 +18,7 @@ use std::time::Duration;
 use super::recorder::Recorder;
 use crate::clock::Timestamp;
 pub use counts::{Counts, Durations, float};
+pub use saved::FILE_KIND;
 pub use window::{Point, Reach, Window, per_second};
 
 /// The sampling interval.

@@ -12,6 +12,9 @@ use super::{History, Kept, MAX_INTERVAL, MAX_NAMES, RouteName, SLOTS, Slot, Sums
 use crate::clock::Timestamp;
 
 /// The beginning of a file; the number is that of the format.
+/// The first bytes of the file, in each version.
+pub const FILE_KIND: &[u8] = b"tokengate traffic ";
+
 const MAGIC: &[u8] = b"tokengate traffic 1\n";
 
 /// Maximum length of the name of a route in bytes.
