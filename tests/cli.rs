@@ -2,6 +2,7 @@
 
 mod accounts;
 mod explain;
+mod terminal;
 
 use std::fs;
 use std::io::Write;
@@ -157,6 +158,22 @@ fn wrong_usage_exits_with_2_and_shows_the_usage() {
         let ended = folder.run(line);
         assert_eq!((ended.code, ended.out.as_str()), (2, ""), "{line}: {ended:?}");
         assert!(ended.err.contains("--help") || ended.err.contains("Usage:"), "{line}: {}", ended.err);
+    }
+    for (line, told) in [
+        ("token show first", "not an id; an id is a number"),
+        ("token rotate -x", "unexpected argument"),
+        ("token edit 99999999999999999999", "not an id; an id is a number"),
+        ("token list --after first", "not an id; an id is a number"),
+        ("user create alice --id first", "not an id; an id is a number"),
+        ("user list --limit 0", "write a whole number above zero"),
+        ("token list --limit many", "write a whole number above zero"),
+        ("audit list --limit 5000", "write a whole number from 1 to 1000"),
+        ("audit list --token first", "not an id; an id is a number"),
+        ("token create alice --name ci --unused-days few", "not a whole number of days"),
+    ] {
+        let ended = folder.run(line);
+        assert!(ended.code == 2 && ended.err.contains(told), "{line}: {ended:?}");
+        assert!(!ended.err.contains("digit") && !ended.err.contains("..="), "{line}: {}", ended.err);
     }
     assert!(!folder.path("tokengate.db").exists());
 }

@@ -1,27 +1,23 @@
 //! `tokengate backup` and `tokengate restore`: the SQLite store as one file.
 
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Result, bail};
 use serde_json::json;
 
-use super::show::Progress;
+use super::progress::Progress;
 use super::{check, runtime, show};
 use crate::config::Settings;
 use crate::config::settings::StoreUrl;
 use crate::store::{self, Backup, BackupError, PART};
 use crate::units::ByteSize;
 
-/// How often a copy is looked at.
-const EVERY: Duration = Duration::from_millis(500);
-
 /// Copies the store to a new file.
 pub fn back_up(config: &Path, to: &Path, json: bool) -> Result<()> {
     let settings = check::settings(config)?;
     let database = database(&settings)?;
     let key_file = &settings.store.key_file;
-    let done = copying(to, store::back_up(database, to, key_file))?;
+    let done = copying(database, to, store::back_up(database, to, key_file))?;
     tell("Copied", database, to, done, json)?;
     if !json {
         show::line(format!(
@@ -36,7 +32,7 @@ pub fn back_up(config: &Path, to: &Path, json: bool) -> Result<()> {
 pub fn restore(config: &Path, from: &Path, json: bool) -> Result<()> {
     let settings = check::settings(config)?;
     let database = database(&settings)?;
-    let done = copying(database, store::restore(from, database, &settings.store.key_file))?;
+    let done = copying(from, database, store::restore(from, database, &settings.store.key_file))?;
     tell("Restored", from, database, done, json)?;
     if json {
         return Ok(());
@@ -52,27 +48,19 @@ pub fn restore(config: &Path, from: &Path, json: bool) -> Result<()> {
     show::line("Tokens that were revoked since the backup are valid again: revoke them again.")
 }
 
-/// Runs a copy, and tells on a terminal how much of the new file there is.
-fn copying(to: &Path, copy: impl Future<Output = Result<Backup, BackupError>>) -> Result<Backup> {
-    let mut progress = Progress::new("MiB copied");
+/// Runs a copy, and shows how much of the new file there is.
+fn copying(from: &Path, to: &Path, copy: impl Future<Output = Result<Backup, BackupError>>) -> Result<Backup> {
+    let mut progress = Progress::of_bytes("copied");
+    let size = |file: &Path| std::fs::metadata(file).map_or(0, |file| file.len());
+    progress.of(size(from));
     let mut part = to.as_os_str().to_owned();
     part.push(PART);
-    let size = || std::fs::metadata(&part).map_or(0, |part| part.len());
-    let done = runtime::for_command()?.block_on(async {
-        tokio::pin!(copy);
-        loop {
-            match tokio::time::timeout(EVERY, &mut copy).await {
-                Ok(done) => return done,
-                Err(_) => progress.reached(mebibytes(size())),
-            }
-        }
-    })?;
-    progress.reached(mebibytes(done.bytes));
+    let part = Path::new(&part);
+    let done = runtime::for_command()?.block_on(progress.while_running(copy, || size(part)))?;
+    // Free pages of the old file are not copied.
+    progress.of(done.bytes);
+    progress.reached(done.bytes);
     Ok(done)
-}
-
-fn mebibytes(bytes: u64) -> usize {
-    usize::try_from(bytes >> 20).unwrap_or(usize::MAX)
 }
 
 fn database(settings: &Settings) -> Result<&Path> {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use super::args::ImportCommand;
 use super::import_report::Report;
 use super::import_source::{self, source};
-use super::show::Progress;
+use super::progress::Progress;
 use super::{check, show, store};
 use crate::config::settings::{DjangoUrl, StoreUrl};
 use crate::store::{DjangoUsers, Import, Page, Store};

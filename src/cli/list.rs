@@ -25,9 +25,6 @@ pub async fn print<T>(
     let mut left = paging.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
     let mut page = Page { after: paging.after, limit: PAGE };
     let (mut all, mut unreadable, mut last, mut more) = (Vec::new(), 0, paging.after, false);
-    if !paging.json {
-        table.print(&[])?;
-    }
     while !more {
         // One more than wanted shows whether the list goes on.
         page.limit = u32::try_from(left.saturating_add(1)).map_or(PAGE, |wanted| wanted.min(PAGE));
@@ -49,6 +46,9 @@ pub async fn print<T>(
     }
     if paging.json {
         show::json(&Value::Array(all))?;
+    } else {
+        // An empty list has a head, too. Before the first rows their widths are unknown.
+        table.print(&[])?;
     }
     if more {
         show::note(format_args!("There are more; go on with --after {last}."));

@@ -22,6 +22,7 @@ mod import_source;
 mod init;
 mod list;
 mod live;
+mod progress;
 mod rotate_key;
 mod runtime;
 mod serve;

@@ -1,32 +1,27 @@
 //! `tokengate rotate-key`.
 
-use std::io::IsTerminal;
 use std::path::Path;
 
 use anyhow::Result;
 use serde_json::json;
 
+use super::progress::Progress;
 use super::{check, runtime, show};
-use crate::store::{self, Progress, Steps};
-
-/// Values after which progress is shown, unless it is shown on a terminal.
-const REPORTED: u64 = 10_000;
+use crate::store::{self, Steps};
 
 /// Replaces the key of the store's key file, or only adds the new one to it.
 pub fn run(config: &Path, only_add: bool, json: bool) -> Result<()> {
     let settings = check::settings(config)?.store;
     let key_file = settings.key_file.display().to_string();
-    let is_terminal = std::io::stderr().is_terminal();
-    let mut told = 0;
-    let report = |progress: Progress| {
-        if is_terminal || progress.looked_at >= told + REPORTED {
-            told = progress.looked_at;
-            show::note(format_args!("{} of {} keys", progress.looked_at, progress.total));
-        }
+    let mut progress = Progress::new("login tokens encrypted again");
+    let report = |done: store::Progress| {
+        progress.of(done.total);
+        progress.reached(done.looked_at);
     };
     let steps = if only_add { Steps::AddKey } else { Steps::All };
     let done = runtime::for_command()?.block_on(store::rotate_key(&settings, steps, report))?;
-    let Some(Progress { renewed, unreadable, total, continued, .. }) = done else {
+    drop(progress);
+    let Some(store::Progress { renewed, unreadable, total, continued, .. }) = done else {
         if json {
             return show::json(&json!({ "key_file": key_file, "finished": false }));
         }

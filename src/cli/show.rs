@@ -2,11 +2,9 @@
 
 use std::borrow::Cow;
 use std::io::{self, BufRead, IsTerminal, Write};
-use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use crate::clock::Clock;
 use crate::store::Unreadable;
 use crate::telemetry;
 
@@ -154,53 +152,6 @@ pub fn confirm(yes: bool, what: &str) -> Result<()> {
         return Ok(());
     }
     bail!("cancelled; nothing was changed")
-}
-
-/// Counts what a long act has done, on a terminal, once in a second.
-pub struct Progress {
-    what: &'static str,
-    done: usize,
-    since: Instant,
-    told: Option<Instant>,
-    is_shown: bool,
-}
-
-impl Progress {
-    /// Begins to count.
-    pub fn new(what: &'static str) -> Progress {
-        let is_shown = io::stderr().is_terminal();
-        Progress { what, done: 0, since: Clock::system().instant(), told: None, is_shown }
-    }
-
-    /// Adds what was done.
-    pub fn add(&mut self, count: usize) {
-        self.reached(self.done + count);
-    }
-
-    /// Says how much is done.
-    pub fn reached(&mut self, done: usize) {
-        self.done = done;
-        let now = Clock::system().instant();
-        let is_due = self.told.is_none_or(|told| now.saturating_duration_since(told) >= Duration::from_secs(1));
-        if self.is_shown && is_due {
-            self.told = Some(now);
-            self.tell(now);
-        }
-    }
-
-    fn tell(&self, now: Instant) {
-        let seconds = now.saturating_duration_since(self.since).as_secs();
-        let _ = write!(io::stderr(), "\r{} {} ({seconds} s)", self.done, self.what);
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if self.is_shown {
-            self.tell(Clock::system().instant());
-            let _ = writeln!(io::stderr());
-        }
-    }
 }
 
 /// Prints an error with its causes to standard error.

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use super::progress::Progress;
 use super::{check, runtime, show};
 use crate::cache::{self, SharedCache};
 use crate::clock::Clock;
@@ -71,10 +72,19 @@ pub fn migrate(config: &Path, wish: &Wish, json: bool) -> Result<()> {
     }
     let begun = Clock::system().instant();
     let applied = runtime::for_command()?.block_on(async {
+        let mut progress = Progress::new("migrations are being applied");
+        let pending = match wish.dry_run {
+            true => 0,
+            // The migration itself tells what is wrong with the store.
+            false => store::pending(&settings.store).await.map_or(0, |pending| pending.len()),
+        };
+        let pending = || u64::try_from(pending).unwrap_or(u64::MAX);
         match wish {
             Wish { dry_run: true, .. } => store::pending(&settings.store).await,
-            Wish { new_key: true, .. } => store::migrate_to_new_key(&settings.store).await,
-            Wish { .. } => store::migrate(&settings.store).await,
+            Wish { new_key: true, .. } => {
+                progress.while_running(store::migrate_to_new_key(&settings.store), pending).await
+            }
+            Wish { .. } => progress.while_running(store::migrate(&settings.store), pending).await,
         }
     })?;
     let took = Clock::system().instant().saturating_duration_since(begun);

@@ -58,9 +58,8 @@ impl<'a> Document<'a> {
         let (twice, broken): (Vec<_>, Vec<_>) = errors.iter().partition(|error| error.message() == "duplicate key");
         if let Some(error) = broken.first() {
             let line = error.span().map(|span| self.line_at(span.start));
-            let mend = error.span().map(|span| self.line_around(span.start)).map(|(line, at)| syntax::mend(line, at));
-            let mend = mend.unwrap_or_else(|| "correct the line; texts need quotes".to_owned());
-            self.problem(line, None, format!("syntax error: {}", error.message()), Some(mend));
+            let (text, at) = error.span().map(|span| self.line_around(span.start)).unwrap_or_default();
+            self.problem(line, None, syntax::cause(text, error.message()), Some(syntax::mend(text, at)));
             return None;
         }
         for error in twice {

@@ -377,42 +377,6 @@ fn the_audit_trail_is_listed_filtered_and_exported() {
     folder.refused("audit list --since yesterday", "yesterday is not a day; write it as 2026-11-24");
 }
 
-/// Runs a command in a terminal, which `script` makes, and types an answer.
-fn in_a_terminal(folder: &Folder, line: &str, answer: &str) -> super::Ended {
-    let command = format!("{} {line}", env!("CARGO_BIN_EXE_tokengate"));
-    let mut script = std::process::Command::new("script");
-    script.args(["-qec", &command, "/dev/null"]).current_dir(folder.path("."));
-    script.env("TERM", "xterm").env("NO_COLOR", "1");
-    super::ended(script, answer)
-}
-
-#[test]
-fn acts_that_cannot_be_undone_ask_on_a_terminal() {
-    let folder = Folder::new();
-    folder.create_user("alice");
-    folder.run("token create alice --name ci");
-    for (line, asked) in [
-        (
-            "user delete alice",
-            "Delete user alice (id 1) and all tokens of that user (2 live tokens)? This cannot be undone.",
-        ),
-        ("token revoke 2", "Revoke the named token 2 \"ci\" of user alice? This cannot be undone."),
-        ("token create alice --reset", "Revoke the login token of user alice and issue a new one?"),
-        ("token rotate 2 --at-once", "Replace token 2 of user alice? The old key stops at once."),
-        ("migrate --new-key", "Create a new key file?"),
-    ] {
-        let ended = in_a_terminal(&folder, line, "n\n");
-        assert!(ended.code == 1 && ended.out.contains(asked), "{line}: {ended:?}");
-        assert!(ended.out.contains("cancelled; nothing was changed"), "{line}: {ended:?}");
-    }
-    assert_eq!(folder.json("token show 2 --json")["state"], "live");
-    let ended = in_a_terminal(&folder, "token revoke 2", "y\n");
-    assert!(ended.code == 0 && ended.out.contains("Revoked token 2"), "{ended:?}");
-    let ended = in_a_terminal(&folder, "user delete alice --yes", "");
-    assert!(ended.code == 0 && !ended.out.contains("cannot be undone"), "{ended:?}");
-    assert_eq!(folder.json("user list --json"), json!([]));
-}
-
 #[test]
 fn limits_of_a_token_are_set_changed_shown_and_copied() {
     let folder = Folder::new();

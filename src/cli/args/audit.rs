@@ -2,6 +2,8 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::numbers;
+
 /// The commands on the audit trail.
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
@@ -11,7 +13,7 @@ pub enum AuditCommand {
         #[command(flatten)]
         filter: AuditFilter,
         /// Print at most this many entries
-        #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = numbers::entries)]
         limit: u32,
         /// Go on where the list before ended
         #[arg(long, value_name = "PAGE", default_value = "")]
@@ -50,7 +52,7 @@ pub struct AuditFilter {
     #[arg(long, default_value = "")]
     pub user: String,
     /// Only entries about this token
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = numbers::id)]
     pub token: Option<i64>,
     /// Only this action, such as token_revoked
     #[arg(long)]

@@ -1,6 +1,7 @@
 //! Arguments and subcommands.
 
 mod audit;
+mod numbers;
 mod token;
 mod user;
 
@@ -181,10 +182,10 @@ pub struct ControlTarget {
 #[derive(Debug, Args)]
 pub struct Paging {
     /// Print at most this many entries; default: all
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "NUMBER", value_parser = numbers::count)]
     pub limit: Option<u32>,
     /// Begin after the entry with this id
-    #[arg(long, value_name = "ID", default_value_t = 0)]
+    #[arg(long, value_name = "ID", default_value_t = 0, value_parser = numbers::id)]
     pub after: i64,
     /// Print JSON
     #[arg(long)]

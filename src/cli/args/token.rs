@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::Paging;
+use super::{Paging, numbers};
 use crate::token::OwnRate;
 use crate::units::HumanDuration;
 
@@ -73,6 +73,7 @@ pub enum TokenCommand {
     /// Show one token, without its key
     Show {
         /// The token's id
+        #[arg(value_parser = numbers::id)]
         id: i64,
         /// Print JSON
         #[arg(long)]
@@ -81,6 +82,7 @@ pub enum TokenCommand {
     /// Issue a new key for a token; the old key works on for the time of --overlap
     Rotate {
         /// The token's id
+        #[arg(value_parser = numbers::id)]
         id: i64,
         /// How long the old key works on, such as 24h
         #[arg(long, value_name = "DURATION", default_value = "24h")]
@@ -124,7 +126,7 @@ pub struct LimitOptions {
     #[arg(long = "network", value_name = "NETWORK", requires = "name")]
     pub networks: Vec<String>,
     /// It expires when it is not used for this number of days
-    #[arg(long, value_name = "DAYS", requires = "name")]
+    #[arg(long, value_name = "DAYS", requires = "name", value_parser = numbers::days)]
     pub unused_days: Option<u32>,
     /// How often it may be used, such as 600/min or '600/min burst 100'
     #[arg(long, requires = "name")]
@@ -135,6 +137,7 @@ pub struct LimitOptions {
 #[derive(Debug, Args)]
 pub struct TokenEdit {
     /// The token's id
+    #[arg(value_parser = numbers::id)]
     pub id: i64,
     /// Name of the token
     #[arg(long, value_name = "TOKEN_NAME")]
@@ -167,7 +170,7 @@ pub struct TokenEdit {
     #[arg(long)]
     pub any_network: bool,
     /// The token expires when it is not used for this number of days
-    #[arg(long, value_name = "DAYS", conflicts_with = "unused_forever")]
+    #[arg(long, value_name = "DAYS", conflicts_with = "unused_forever", value_parser = numbers::days)]
     pub unused_days: Option<u32>,
     /// The token may be unused for any time
     #[arg(long)]

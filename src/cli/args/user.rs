@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::Paging;
+use super::{Paging, numbers};
 use crate::token::OwnRate;
 
 /// The commands on users.
@@ -127,7 +127,7 @@ pub struct UserCreate {
     /// Username; case-sensitive
     pub name: String,
     /// The id that upstreams see; default: the next free id
-    #[arg(long)]
+    #[arg(long, value_parser = numbers::id)]
     pub id: Option<i64>,
     /// E-mail address
     #[arg(long, default_value = "")]
