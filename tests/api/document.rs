@@ -21,6 +21,7 @@ async fn the_document_needs_no_authentication() {
             }
         }
     }
+    assert_eq!(document["servers"][0]["url"], "/", "the host that serves it");
     assert_eq!(document["security"], json!([{"token": []}]));
 }
 

@@ -91,6 +91,10 @@ async fn lists_are_filtered(api: Api) {
         ("group=shop%20%26%20co", vec!["alice"]),
         ("staff=true", vec!["helper", "root"]),
         ("search=bo", vec!["bob"]),
+        ("username=bob", vec!["bob"]),
+        ("username=bo", vec![]),
+        ("username=BOB", vec![]),
+        ("email=alice%40example.test", vec![]),
         ("order=newest&staff=false", vec!["bob", "alice"]),
     ] {
         let users = api.done("GET", &format!("/users?{filter}"), None).await;

@@ -112,9 +112,8 @@ impl Problem {
     }
 
     fn at(self, place: Place, name: &str, detail: String) -> Problem {
-        let pointer = name.split('.').map(|part| format!("/{}", part.replace('~', "~0").replace('/', "~1")));
         let (pointer, parameter) = match place {
-            Place::Body => (Some(format!("#{}", pointer.collect::<String>())), None),
+            Place::Body => (Some(pointer(name)), None),
             Place::Query => (None, Some(name.to_owned())),
         };
         Problem { errors: vec![FieldError { pointer, parameter, detail }], ..self }
@@ -240,7 +239,7 @@ impl From<JsonRejection> for Problem {
             Code::Invalid => return unacceptable(Place::Body, "the body", &rejection),
             Code::UnsupportedMediaType => "the body must be JSON: send `Content-Type: application/json`".to_owned(),
             Code::TooLarge => return Problem::too_large(),
-            _ => format!("the body is not JSON: {}", cause(&rejection)),
+            _ => format!("the body is not JSON: {}", plain(&cause(&rejection))),
         };
         Problem::new(code, detail)
     }
@@ -272,6 +271,20 @@ fn unacceptable(place: Place, what: &str, rejection: &dyn std::error::Error) -> 
     }
 }
 
+/// The JSON Pointer (RFC 6901) of a path such as `a.b[0]`.
+fn pointer(path: &str) -> String {
+    let escaped = |part: &str| format!("/{}", part.replace('~', "~0").replace('/', "~1"));
+    let mut pointer = "#".to_owned();
+    for part in path.split('.') {
+        let entry = part.strip_suffix(']').and_then(|part| part.split_once('['));
+        match entry.filter(|(_, place)| place.bytes().all(|b| b.is_ascii_digit())) {
+            Some((list, place)) => pointer.extend([escaped(list), escaped(place)]),
+            None => pointer.push_str(&escaped(part)),
+        }
+    }
+    pointer
+}
+
 /// The message of a reader in the words of JSON, without its position in the text.
 fn plain(told: &str) -> String {
     let told = told.split_once(" at line ").map_or(told, |(told, _)| told);
@@ -280,6 +293,7 @@ fn plain(told: &str) -> String {
     }
     let mut text = told.to_owned();
     for (word, plain) in [
+        ("EOF while parsing", "it ends within"),
         ("invalid type: ", "must not be "),
         ("sequence", "a list"),
         ("a a list", "a list"),
