@@ -5,6 +5,7 @@ pub mod chromium;
 mod program;
 mod tokens;
 mod uploads;
+mod walk;
 
 use std::time::Duration;
 

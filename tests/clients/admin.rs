@@ -116,7 +116,7 @@ async fn ask(client: &mut Wire, key: &str, count: usize) {
 }
 
 /// Creates users, tokens and traffic as after some weeks; returns the key of one token.
-async fn furnish(gateway: &Gateway) -> String {
+pub async fn furnish(gateway: &Gateway) -> String {
     let clock = gateway.clock();
     for (name, first, last, groups, tokens) in [
         ("ada", "Ada", "Lovelace", &["editors", "authors"][..], &[("laptop", "read orders:write", 90)][..]),

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -35,6 +36,26 @@ def looked_at(page, name):
         page.screenshot(path=f"{folder}/{name}.png", full_page=True)
 
 
+def is_cut(page):
+    """What is cut off or wider than the screen: the texts of the elements."""
+    return page.evaluate("""() => {
+        const width = document.documentElement.clientWidth;
+        const found = document.documentElement.scrollWidth > width ? [`page: ${document.documentElement.scrollWidth}`] : [];
+        for (const it of document.querySelectorAll("body *")) {
+            const box = it.getBoundingClientRect(), style = getComputedStyle(it);
+            // For screen readers only, or behind a closed question.
+            const unseen = it.closest(".hidden, .skip") || !it.checkVisibility() || box.width < 2;
+            if (unseen || it.closest("svg")) continue;
+            // A field scrolls with its cursor.
+            const hides = ["hidden", "clip"].includes(style.overflowX) && !it.matches("input, select") && it.scrollWidth > it.clientWidth + 1;
+            const own = [...it.childNodes].some(node => node.nodeType === Node.TEXT_NODE && node.data.trim());
+            const beyond = (own || it.matches("input, button, select")) && (box.right > width + 1 || box.left < -1);
+            if (hides || beyond && !it.closest(".scroll")) found.push(`${it.tagName} ${it.id} ${it.className}: ${it.textContent.trim().slice(0, 60)}`);
+        }
+        return found;
+    }""")
+
+
 def follow(page, way):
     """Clicks on a link, or on a button that sends a form, and waits for the next page, which may look like this one."""
     with page.expect_navigation():
@@ -42,7 +63,7 @@ def follow(page, way):
 
 
 def visit(browser, act, *more, refusals=0, **settings):
-    """Acts on a page in a new browser context; the only errors allowed are `refusals` responses with 400 or 403."""
+    """Acts on a page in a new browser context; the only errors allowed are `refusals` responses with a status of an error; `None` is any number."""
     # Without transitions: axe would measure the contrast of a colour that is still changing.
     context = browser.new_context(reduced_motion="reduce", **settings)
     context.set_default_timeout(PATIENCE * 1000)
@@ -63,8 +84,8 @@ def visit(browser, act, *more, refusals=0, **settings):
     page.on("pageerror", lambda fault: complaints.append(str(fault)))
     page.on("requestfailed", failed)
     act(page, *more)
-    refused = [text for text in complaints if "status of 400" in text or "status of 403" in text]
-    assert len(refused) == refusals and len(complaints) == refusals, complaints
+    refused = [text for text in complaints if re.search("status of (400|403|404|503)", text)]
+    assert len(refused) == len(complaints) and refusals in (None, len(refused)), complaints
     context.close()
 
 
