@@ -7,26 +7,21 @@
 //! as was read.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use h2::RecvStream;
 use http_body::SizeHint;
 
 use super::BrokenOff;
-
-/// Frames below this size, in bytes, are joined.
-const SMALL: usize = 1_024;
+use super::joined::Joined;
 
 /// The body of an HTTP/2 request.
 pub struct Inbox(RefCell<State>);
 
 struct State {
     stream: RecvStream,
-    kept: VecDeque<Bytes>,
-    /// Small frames that follow `kept`, joined.
-    small: BytesMut,
+    kept: Joined,
     end: Option<End>,
     /// The part of `Content-Length` that was not read yet, in bytes.
     left: Option<u64>,
@@ -56,8 +51,7 @@ impl Inbox {
     pub fn new(stream: RecvStream, length: Option<u64>, expects: bool) -> Inbox {
         Inbox(RefCell::new(State {
             stream,
-            kept: VecDeque::new(),
-            small: BytesMut::new(),
+            kept: Joined::default(),
             end: None,
             left: length,
             expectation: if expects { Expectation::Expected } else { Expectation::None },
@@ -98,7 +92,7 @@ impl Inbox {
     /// The next piece of the body.
     pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>> {
         let mut state = self.0.borrow_mut();
-        if let Some(kept) = state.next_kept() {
+        if let Some(kept) = state.kept.next_piece() {
             return Poll::Ready(Some(Ok(state.hand_over(kept))));
         }
         match state.end {
@@ -138,8 +132,7 @@ impl Inbox {
 
     pub(super) fn is_end_stream(&self) -> bool {
         let state = self.0.borrow();
-        let nothing_kept = state.kept.is_empty() && state.small.is_empty();
-        nothing_kept && (state.end == Some(End::Whole) || state.stream.is_end_stream())
+        state.kept.is_empty() && (state.end == Some(End::Whole) || state.stream.is_end_stream())
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
@@ -160,20 +153,7 @@ impl Inbox {
 impl State {
     fn keep(&mut self, data: Bytes) {
         self.expectation = Expectation::None;
-        if data.len() < SMALL {
-            self.small.extend_from_slice(&data);
-        } else {
-            if !self.small.is_empty() {
-                let small = self.small.split().freeze();
-                self.kept.push_back(small);
-            }
-            self.kept.push_back(data);
-        }
-    }
-
-    fn next_kept(&mut self) -> Option<Bytes> {
-        let joined = |small: &mut BytesMut| (!small.is_empty()).then(|| small.split().freeze());
-        self.kept.pop_front().or_else(|| joined(&mut self.small))
+        self.kept.push(data);
     }
 
     /// Hands data to the reader, and lets the client send as much again.

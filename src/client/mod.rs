@@ -14,6 +14,7 @@ pub mod forwarded;
 pub mod framing;
 mod inbox;
 mod intake;
+mod joined;
 pub mod proxy_protocol;
 mod pulse;
 
@@ -23,4 +24,5 @@ pub use extended_connect::{ByteStream, ExtendedConnect};
 pub use fault::{HeadFault, REFUSED_METHOD};
 pub use inbox::Inbox;
 pub use intake::{Demand, Intake};
+pub use joined::Joined;
 pub use pulse::{Ending, OpenConnections, Pulse};
