@@ -38,6 +38,16 @@ impl ByteStream {
     pub fn of_endpoint(from: RecvStream, to: SendStream<Bytes>) -> ByteStream {
         ByteStream::of_client(Rc::new(Inbox::new(from, None, false)), to)
     }
+
+    /// Keeps what arrives, while it is not read. Wakes the task when more arrives.
+    pub fn keep(&self, cx: &mut Context<'_>) {
+        self.from.keep(cx);
+    }
+
+    /// Whether our direction has ended. If not, dropping it resets the stream.
+    pub fn is_shut(&self) -> bool {
+        self.is_shut
+    }
 }
 
 impl AsyncRead for ByteStream {

@@ -76,9 +76,13 @@ impl Body {
         self
     }
 
-    /// Whether the caller's token has ended; wakes the task when it does. For a task that waits for the client and so
-    /// does not poll the next frame.
-    pub fn poll_token_end(&self, cx: &Context<'_>) -> bool {
+    /// For a task that waits for the client, and so does not poll the next frame: keeps what arrives meanwhile, if the
+    /// connection to the endpoint has other streams. Returns whether the caller's token has ended; wakes the task when it
+    /// does.
+    pub fn wait_for_client(&mut self, cx: &mut Context<'_>) -> bool {
+        if let Source::Endpoint(FromEndpoint { lease: Some(lease), .. }) = &mut self.source {
+            lease.keep(cx);
+        }
         self.exchange.as_ref().is_some_and(|exchange| exchange.poll_token_end(cx))
     }
 

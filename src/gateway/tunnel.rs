@@ -107,6 +107,7 @@ impl Tunnel {
     /// Whether the caller's token has ended or the time of the exchange is over; wakes the task when that happens. For a
     /// connection that is still writing the 101.
     pub fn poll_end(&mut self, cx: &mut Context<'_>) -> bool {
+        self.far_end.stream.keep(cx);
         self.exchange.poll_token_end(cx) || self.far_end.timer.poll(cx).is_ready()
     }
 
@@ -158,6 +159,9 @@ impl Tunnel {
         let ended = down.poll(cx, &mut self.far_end.stream, client);
         let passed = down.passed - passed;
         self.note(passed, down.holds());
+        if down.holds() {
+            self.far_end.stream.keep(cx);
+        }
         if let Some(near) = &mut self.far_end.near
             && near.is_unread(down.holds(), passed, cx)
         {

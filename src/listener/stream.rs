@@ -264,7 +264,7 @@ impl Answer {
 
     /// Waits until the client can receive more of a piece.
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.body.poll_token_end(cx) || self.timer.poll(cx).is_ready() {
+        if self.body.wait_for_client(cx) || self.timer.poll(cx).is_ready() {
             self.to.send_reset(Reason::CANCEL);
             return self.was_not_taken();
         }

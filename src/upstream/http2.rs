@@ -15,6 +15,7 @@ use h2::{Ping, PingPong};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
+use super::empty_frames::WithoutEmpties;
 use super::stream::Stream;
 use crate::config::settings::Protocol;
 use crate::http1;
@@ -27,10 +28,10 @@ const STREAM_WINDOW: u32 = 64 << 10;
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * 100;
 /// Maximum bytes of a request that wait in the library.
 const SEND_BUFFER: usize = 64 << 10;
-
-/// Maximum cost of small DATA frames that clients have not read; the library counts some 250 bytes for each. All streams may
-/// have their windows full of short messages, so that clients that read nothing stop no other one.
-const SMALL_FRAMES: usize = 64 << 20;
+/// After this many cancelled streams, a connection gets no further ones as long as another one can be opened. Endpoints end
+/// connections on which clients cancel too much, and with them the requests of other clients; some permit 200 within half a
+/// minute. The streams that are open then can be cancelled as well.
+const MOST_CANCELLED: usize = 100;
 
 /// One HTTP/2 connection to an endpoint.
 pub(super) struct Multiplexed {
@@ -41,6 +42,8 @@ pub(super) struct Multiplexed {
     streams: Cell<usize>,
     /// How many streams it has had.
     served: Cell<u64>,
+    /// How many of them the gateway has cancelled.
+    cancelled: Cell<usize>,
     idle_since: Cell<Instant>,
     pings: RefCell<Option<PingPong>>,
     /// Set when the settings of the endpoint are known.
@@ -71,7 +74,7 @@ impl Multiplexed {
         ended: impl FnOnce() + 'static,
     ) -> Result<Rc<Multiplexed>, h2::Error> {
         let peer = stream.peer();
-        let (requests, mut connection) = builder(limits).handshake(stream).await?;
+        let (requests, mut connection) = builder(limits).handshake(WithoutEmpties::new(stream)).await?;
         let pings = RefCell::new(connection.ping_pong());
         let state = Rc::<State>::default();
         let of_task = Rc::clone(&state);
@@ -87,6 +90,7 @@ impl Multiplexed {
             requests,
             streams: Cell::new(0),
             served: Cell::new(0),
+            cancelled: Cell::new(0),
             idle_since: Cell::new(Instant::now()),
             pings,
             settled: OnceCell::new(),
@@ -104,9 +108,15 @@ impl Multiplexed {
         !self.state.is_over.get() && self.streams.get() < MOST_STREAMS.min(self.requests.current_max_send_streams())
     }
 
-    /// Whether it takes no further streams, or has been unused since before `then`.
+    /// Whether so many streams were cancelled on it that another connection is better.
+    pub(super) fn is_worn(&self) -> bool {
+        self.cancelled.get() >= MOST_CANCELLED
+    }
+
+    /// Whether it takes no further streams, has been unused since before `then`, or is unused and worn.
     pub(super) fn is_over(&self, then: Option<Instant>) -> bool {
-        self.state.is_over.get() || self.streams.get() == 0 && then.is_some_and(|then| self.idle_since.get() <= then)
+        let is_old = || then.is_some_and(|then| self.idle_since.get() <= then);
+        self.state.is_over.get() || self.streams.get() == 0 && (self.is_worn() || is_old())
     }
 
     /// Whether the endpoint takes an extended CONNECT (RFC 8441). It says so in its settings, which precede the answer to
@@ -174,6 +184,11 @@ impl Place {
     pub(super) fn leave(&self) {
         self.0.leave();
     }
+
+    /// Counts a stream that ends before its response does.
+    pub(super) fn was_cancelled(&self) {
+        self.0.cancelled.set(self.0.cancelled.get() + 1);
+    }
 }
 
 impl Drop for Place {
@@ -184,7 +199,10 @@ impl Drop for Place {
     }
 }
 
-/// The settings of a connection.
+/// The settings of a connection. The library would end it, with the streams of other clients, after too many short frames
+/// that were not read, or errors on streams that were cancelled. Both are lifted: [`Http2Stream::keep`] reads such frames.
+///
+/// [`Http2Stream::keep`]: super::http2_stream::Http2Stream::keep
 pub(super) fn builder(limits: http1::Limits) -> Builder {
     let mut builder = Builder::new();
     builder
@@ -192,7 +210,8 @@ pub(super) fn builder(limits: http1::Limits) -> Builder {
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER)
-        .data_frame_budget(SMALL_FRAMES)
+        .data_frame_budget(usize::MAX)
+        .max_local_error_reset_streams(None)
         .initial_max_send_streams(MOST_STREAMS)
         .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX));
     builder

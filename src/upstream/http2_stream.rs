@@ -20,7 +20,7 @@ use super::http2::Place;
 use super::http2_sending::{Outgoing, Sending, head};
 use super::sending::{Unsent, is_repeatable};
 use super::{OriginFault, OutgoingBody};
-use crate::client::ByteStream;
+use crate::client::{ByteStream, Joined};
 use crate::http1::{self, BadAnswer, decimal};
 
 /// A request on an HTTP/2 connection, and its response.
@@ -30,6 +30,8 @@ pub(super) struct Http2Stream {
     scheme: Scheme,
     response: Option<ResponseFuture>,
     body: Option<RecvStream>,
+    /// What has arrived of the body while its client took nothing.
+    kept: Joined,
     /// The size of the last piece, for which no room was granted yet.
     taken: usize,
     /// The remaining length of the response body, if it is known.
@@ -82,6 +84,7 @@ impl Http2Stream {
             scheme: if is_secure { Scheme::HTTPS } else { Scheme::HTTP },
             response: None,
             body: None,
+            kept: Joined::default(),
             taken: 0,
             left: None,
             is_head: false,
@@ -225,7 +228,11 @@ impl Http2Stream {
         }
         let bad = |error: &h2::Error| if error.is_library() { BadAnswer::Http2 } else { BadAnswer::Cut };
         loop {
-            match ready!(body.poll_data(cx)) {
+            let polled = match self.kept.next_piece() {
+                Some(piece) => Some(Ok(piece)),
+                None => ready!(body.poll_data(cx)),
+            };
+            match polled {
                 Some(Ok(piece)) if piece.is_empty() => {}
                 Some(Ok(piece)) => {
                     self.taken = piece.len();
@@ -246,11 +253,26 @@ impl Http2Stream {
         }
     }
 
+    /// Moves what has arrived of the response out of the queue of the library, while the client takes nothing. There a short
+    /// frame costs many times its bytes. No room is granted, so the window bounds what is kept. Wakes the task when more
+    /// arrives.
+    pub(super) fn keep(&mut self, cx: &mut Context<'_>) {
+        if let Tunnel::Open(tunnel) = &self.tunnel {
+            tunnel.keep(cx);
+        }
+        // The end, or an error, is still there when the client has taken what was kept.
+        while let Some(body) = &mut self.body
+            && let Poll::Ready(Some(Ok(piece))) = body.poll_data(cx)
+        {
+            self.kept.push(piece);
+        }
+    }
+
     /// Whether the whole response was read. One with a length has ended with its last byte, even if the endpoint ends its
     /// stream with a frame of its own.
     pub(super) fn has_ended(&self) -> bool {
         let is_read = |body: &RecvStream| body.is_end_stream() || self.left == Some(0);
-        self.response.is_none() && self.body.as_ref().is_none_or(is_read)
+        self.response.is_none() && self.kept.is_empty() && self.body.as_ref().is_none_or(is_read)
     }
 
     /// The remaining length of the response body in bytes, if it is known.
@@ -337,6 +359,14 @@ impl Drop for Http2Stream {
     fn drop(&mut self) {
         if let Some(task) = &self.task {
             task.abort();
+        }
+        let is_whole = match &self.tunnel {
+            Tunnel::None => self.has_ended() && self.is_sent(),
+            Tunnel::Asked(_) => false,
+            Tunnel::Open(tunnel) => tunnel.is_shut(),
+        };
+        if !is_whole {
+            self.place.was_cancelled();
         }
     }
 }

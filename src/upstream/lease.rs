@@ -150,6 +150,14 @@ impl Lease {
         read
     }
 
+    /// Keeps what arrives of the response, while the client takes nothing. Wakes the task when more arrives. A connection of
+    /// HTTP/1.1 has no other stream, so its bytes wait in its socket.
+    pub fn keep(&mut self, cx: &mut Context<'_>) {
+        if let Held::Stream(stream) = &mut self.held {
+            stream.keep(cx);
+        }
+    }
+
     /// Whether the whole response was read.
     pub fn has_ended(&self) -> bool {
         match &self.held {
@@ -241,6 +249,11 @@ enum Far<'a> {
 }
 
 impl Tunneled {
+    /// Keeps what arrives, while the client takes nothing ([`Lease::keep`]).
+    pub fn keep(&mut self, cx: &mut Context<'_>) {
+        self.0.keep(cx);
+    }
+
     fn with<T>(&mut self, poll: impl FnOnce(Far<'_>) -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         let far = match &mut self.0.held {
             Held::Connection(connection) => Some(Far::Connection(connection.switch())),

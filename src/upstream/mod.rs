@@ -9,6 +9,7 @@ mod balance;
 mod body;
 mod connect;
 mod connection;
+mod empty_frames;
 mod lease;
 mod health;
 mod http2;

@@ -142,7 +142,12 @@ impl EndpointPool {
     /// Leases a stream of an open connection, if one has room.
     fn lease_stream(self: &Rc<Self>) -> Option<Lease> {
         let multiplexed = self.multiplexed.borrow();
-        let place = multiplexed.iter().filter(|one| one.has_room()).find_map(|one| one.enter())?;
+        let with_room = || multiplexed.iter().filter(|one| one.has_room());
+        let mut place = with_room().filter(|one| !one.is_worn()).find_map(|one| one.enter());
+        if place.is_none() && self.open.get() >= self.limits.get().connections {
+            place = with_room().find_map(|one| one.enter());
+        }
+        let place = place?;
         let is_secure = self.spec.tls.is_some();
         Some(Lease::of_stream(Http2Stream::new(place, self.limits.get().answers, is_secure), self))
     }

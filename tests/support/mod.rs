@@ -3,6 +3,7 @@
 //! Everything runs in the test's own process, on free ports and in a folder of its own. Assertions belong in the tests.
 
 pub mod authority;
+pub mod by_hand;
 pub mod client;
 pub mod dice;
 pub mod fleet;

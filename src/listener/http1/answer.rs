@@ -52,8 +52,8 @@ impl Answer {
         }
     }
 
-    fn token_has_ended(&self, cx: &Context<'_>) -> bool {
-        self.rest.as_ref().is_some_and(|(body, _)| body.poll_token_end(cx))
+    fn token_has_ended(&mut self, cx: &mut Context<'_>) -> bool {
+        self.rest.as_mut().is_some_and(|(body, _)| body.wait_for_client(cx))
     }
 
     /// Moves the next frame of the body into the output, if there is room. Ready unless the body has none ready.
