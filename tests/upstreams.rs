@@ -6,6 +6,7 @@ mod grpc;
 mod health;
 mod http2;
 mod load;
+mod outcomes;
 mod shared;
 mod tls;
 mod transfers;
