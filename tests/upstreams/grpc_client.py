@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 
 import grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
@@ -65,10 +66,43 @@ assert answers == [b"eno", b"owt", b"eerht"], answers
 slow = good.unary_unary("/test.Echo/Slow")
 assert status(lambda: slow(b"", timeout=0.5))[0] == grpc.StatusCode.DEADLINE_EXCEEDED
 
+def has_calls(method, begun, over):
+    calls, end = good.unary_unary("/test.Echo/Calls"), time.monotonic() + 60
+    while (seen := calls(method, timeout=60)) != f"{begun} {over}".encode():
+        assert time.monotonic() < end, (method, seen)
+        time.sleep(0.02)
+
+
+# The server was told of the end of the call: its client's deadline is the gateway's as well.
+has_calls(b"Slow", 1, 1)
+
+# A cancelled call ends at the server, while it sends, while it computes, and while it waits for a message.
 endless = good.unary_stream("/test.Echo/Endless")(b"", timeout=60)
 assert next(endless) == b"0"
+has_calls(b"Endless", 1, 0)
 endless.cancel()
 assert status(lambda: list(endless))[0] == grpc.StatusCode.CANCELLED
+has_calls(b"Endless", 1, 1)
+
+computing = slow.future(b"", timeout=60)
+has_calls(b"Slow", 2, 1)
+computing.cancel()
+has_calls(b"Slow", 2, 2)
+
+hold = threading.Event()
+
+
+def one_and_silence():
+    yield b"one"
+    hold.wait(60)
+
+
+listening = good.stream_stream("/test.Echo/Listen")(one_and_silence(), timeout=60)
+assert next(listening) == b"heard"
+has_calls(b"Listen", 1, 0)
+listening.cancel()
+has_calls(b"Listen", 1, 1)
+hold.set()
 
 services = ProtoReflectionDescriptorDatabase(good).get_services()
 assert "test.Echo" in services, services

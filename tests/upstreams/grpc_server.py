@@ -2,11 +2,32 @@
 
 import os
 import sys
+import threading
 import time
 from concurrent import futures
 
 import grpc
 from grpc_reflection.v1alpha import reflection
+
+
+# How many calls of each method that does not end by itself were begun, and how many of them the server was told are over.
+lock, begun, over = threading.Lock(), {}, {}
+
+
+def watch(method, context):
+    def count(calls):
+        with lock:
+            calls[method] = calls.get(method, 0) + 1
+
+    count(begun)
+    if not context.add_callback(lambda: count(over)):
+        count(over)
+
+
+def calls(request, context):
+    method = request.decode()
+    with lock:
+        return f"{begun.get(method, 0)} {over.get(method, 0)}".encode()
 
 
 def metadata(context):
@@ -24,6 +45,7 @@ def fail(request, context):
 
 
 def slow(request, context):
+    watch("Slow", context)
     time.sleep(30)
     return request
 
@@ -37,12 +59,19 @@ def client_stream(requests, context):
     return b",".join(requests)
 
 
+def listen(requests, context):
+    watch("Listen", context)
+    for _ in requests:
+        yield b"heard"
+
+
 def bidi(requests, context):
     for request in requests:
         yield request[::-1]
 
 
 def endless(request, context):
+    watch("Endless", context)
     number = 0
     while context.is_active():
         yield str(number).encode()
@@ -57,6 +86,8 @@ handlers = {
     "ServerStream": grpc.unary_stream_rpc_method_handler(server_stream),
     "ClientStream": grpc.stream_unary_rpc_method_handler(client_stream),
     "Bidi": grpc.stream_stream_rpc_method_handler(bidi),
+    "Calls": grpc.unary_unary_rpc_method_handler(calls),
+    "Listen": grpc.stream_stream_rpc_method_handler(listen),
     "Endless": grpc.unary_stream_rpc_method_handler(endless),
 }
 server = grpc.server(futures.ThreadPoolExecutor(max_workers=16))
