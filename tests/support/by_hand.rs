@@ -17,7 +17,6 @@ pub const WINDOW: usize = 64 << 10;
 /// A frame that the gateway has sent.
 pub struct Frame {
     pub kind: u8,
-    pub flags: u8,
     pub stream: u32,
     pub payload: Vec<u8>,
 }
@@ -73,7 +72,7 @@ async fn serve(
         let reply = match kind {
             SETTINGS if flags & ACK == 0 => frame(SETTINGS, ACK, 0, &[]),
             PING if flags & ACK == 0 => frame(PING, ACK, 0, &payload),
-            _ => script(Frame { kind, flags, stream: u32::from_be_bytes(on), payload }),
+            _ => script(Frame { kind, stream: u32::from_be_bytes(on), payload }),
         };
         stream.write_all(&reply).await?;
     }

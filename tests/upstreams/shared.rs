@@ -71,7 +71,7 @@ impl Bystander {
     }
 
     /// Both its request and a new one are answered, on the same connection to the endpoint.
-    async fn is_unharmed(self, gateway: &Gateway, endpoint: &ByHand, what: &str) {
+    async fn stays_unharmed(self, gateway: &Gateway, endpoint: &ByHand, what: &str) {
         let Bystander(_client, waiting) = self;
         assert_eq!(Ask::get("/public/x").to(gateway).await.status, 200, "{what}");
         let status = soon("an answer", waiting).await.unwrap().map(|answer| answer.status());
@@ -124,7 +124,7 @@ async fn messages_of_one_byte_for_clients_that_read_nothing() {
         let sent = || sent.load(Ordering::Acquire);
         eventually(PATIENCE, "the windows are full", || async { sent() >= CLIENTS * WINDOW }).await;
         settled("the endpoint stops sending", sent).await;
-        bystander.is_unharmed(&gateway, &endpoint, what).await;
+        bystander.stays_unharmed(&gateway, &endpoint, what).await;
     }
 }
 
@@ -149,7 +149,7 @@ async fn messages_of_one_byte_for_clients_that_have_cancelled() {
         client.write(RST_STREAM, 0, stream, &8_u32.to_be_bytes()).await;
     }
     gateway.has_counted("public", "client_gone", 60).await;
-    bystander.is_unharmed(&gateway, &endpoint, "cancelled").await;
+    bystander.stays_unharmed(&gateway, &endpoint, "cancelled").await;
 }
 
 /// What the endpoint did with requests that were cancelled: how many began, and how many it was told to end.
@@ -205,7 +205,7 @@ async fn responses_to_many_requests_that_were_cancelled() {
     let gateway = before(endpoint.address()).await;
     let bystander = Bystander::of(&gateway).await;
     cancelled.by_a_client(&gateway, 90).await;
-    bystander.is_unharmed(&gateway, &endpoint, "cancelled").await;
+    bystander.stays_unharmed(&gateway, &endpoint, "cancelled").await;
 }
 
 /// Some endpoints end a connection on which 200 requests were cancelled, for protection against CVE-2023-44487.
@@ -261,7 +261,7 @@ async fn many_cancelled_requests_where_no_other_connection_may_be_opened() {
     for _ in 0..4 {
         cancelled.by_a_client(&gateway, 40).await;
     }
-    bystander.is_unharmed(&gateway, &endpoint, "cancelled").await;
+    bystander.stays_unharmed(&gateway, &endpoint, "cancelled").await;
 }
 
 /// The library permits a hundred empty frames in the life of a connection.
@@ -288,7 +288,7 @@ async fn responses_with_empty_frames() {
         let answer = Ask::post("/public/x", "").to(&gateway).await;
         assert_eq!((answer.status, answer.text(), answer.complete), (200, "hello", true));
     }
-    bystander.is_unharmed(&gateway, &endpoint, "empty frames").await;
+    bystander.stays_unharmed(&gateway, &endpoint, "empty frames").await;
 }
 
 #[tokio::test]
