@@ -227,7 +227,7 @@ async fn everything_works_on_a_server_as_well() {
     tokio::task::spawn_blocking(move || {
         assert_eq!(
             folder.say("migrate"),
-            "applied 0001 users and tokens\napplied 0002 sessions\napplied 0003 directory\napplied 0004 audit by name\napplied 0005 imported\napplied 0006 for people\napplied 0007 limits of tokens\n"
+            "applied 0001 users and tokens\napplied 0002 sessions\napplied 0003 directory\napplied 0004 audit by name\napplied 0005 imported\napplied 0006 for people\napplied 0007 limits of tokens\napplied 0008 quotas\n"
         );
         assert_eq!(folder.say("migrate"), "the schema is up to date\n");
         let key = folder.create_user("alice");
