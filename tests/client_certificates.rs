@@ -19,11 +19,13 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, HandshakeKind};
 use tempfile::TempDir;
+use tokengate::client::certificate::ClientCertificate;
+use tokengate::clock::Timestamp;
 use tokengate::config::settings::{
     Auth, CertificateUsers, ClientCertificates, ForwardCertificate, ForwardedFamily, Listed, ListenerRole, ProxyTrust,
     Route, Settings,
 };
-use tokengate::tls::{ClientAuthorities, ClientName, NameKind};
+use tokengate::tls::{ClientAuthorities, ClientChain, ClientName, NameKind};
 use tokengate::token::{AuthMethod, Networks};
 
 use crate::support::client::{BOTH, Http, connect};
@@ -111,6 +113,11 @@ impl ClientCa {
 
     /// Writes the revocation list with these certificates, valid until the beginning of this year.
     fn revoke(&self, revoked: &[&Client], year: i32) {
+        self.revoke_since(revoked, 2024, year);
+    }
+
+    /// The same, with a list that was issued at the beginning of the year `issued`.
+    fn revoke_since(&self, revoked: &[&Client], issued: i32, year: i32) {
         let entry = |client: &&Client| RevokedCertParams {
             serial_number: client.serial.clone(),
             revocation_time: date_time_ymd(2024, 1, 1),
@@ -118,7 +125,7 @@ impl ClientCa {
             invalidity_date: None,
         };
         let list = CertificateRevocationListParams {
-            this_update: date_time_ymd(2024, 1, 1),
+            this_update: date_time_ymd(issued, 1, 1),
             next_update: date_time_ymd(year, 1, 1),
             crl_number: SerialNumber::from(1),
             issuing_distribution_point: None,
@@ -170,6 +177,7 @@ fn site(origin: &Origin, ca: &ClientCa, asks: &Asks) -> Site {
             with("cert", &certificate, Auth::Required),
             with("both", &both, Auth::Required),
             with("free", &certificate, Auth::Optional),
+            with("open", &[], Auth::None),
             Route { streaming: true, ..with("live", &certificate, Auth::Required) },
             Route { forward_certificate: ForwardCertificate::Chain, ..with("chain", &certificate, Auth::Required) },
         ]);
@@ -532,6 +540,37 @@ async fn the_certificate_of_a_proxy_is_not_that_of_its_clients() {
     }
 }
 
+#[test]
+fn a_certificate_that_was_checked_in_the_last_second_of_its_life_is_checked_again_after_it() {
+    let ca = ClientCa::new();
+    let client = ca.issue_until("short", &[email("alice@x.test")], 2030, ExtendedKeyUsagePurpose::ClientAuth);
+    let rules = certificates(&ca, &Asks::optional()).unwrap();
+    let chain = ClientChain::read(&[CertificateDer::from(client.der)]).unwrap();
+    // 2030-01-01T00:00:00Z. A certificate is valid in the whole second that it names as its end (RFC 5280 §4.1.2.5).
+    let at = |micros: i64| Timestamp::from_micros(1_893_456_000_000_000 + micros);
+    let certificate = ClientCertificate::new(chain, &rules, at(-1)).unwrap();
+    for (micros, is_accepted) in [(0, true), (500_000, true), (1_000_000, false), (2_000_000, false)] {
+        assert_eq!(certificate.is_accepted(Some(&rules), at(micros)), is_accepted, "{micros}");
+    }
+}
+
+#[test]
+fn the_newest_of_several_lists_of_a_ca_decides() {
+    let ca = ClientCa::new();
+    let client = ca.issue("revoked", &[email("alice@x.test")]);
+    let list = |revoked: &[&Client], issued: i32| {
+        ca.revoke_since(revoked, issued, 2100);
+        fs::read_to_string(ca.list()).unwrap()
+    };
+    let (old, new) = (list(&[], 2023), list(&[&client], 2024));
+    let chain = ClientChain::read(&[CertificateDer::from(client.der)]).unwrap();
+    for lists in [format!("{old}{new}"), format!("{new}{old}")] {
+        fs::write(ca.list(), lists).unwrap();
+        let authorities = ClientAuthorities::read(&ca.file(), Some(&ca.list()), false).unwrap();
+        assert!(!authorities.accept(&chain, tokengate::clock::Clock::system().now()));
+    }
+}
+
 #[tokio::test]
 async fn a_page_of_another_site_causes_no_effect_with_a_certificate() {
     let (origin, ca) = (Origin::answering("hello").await, ClientCa::new());
@@ -552,12 +591,15 @@ async fn a_page_of_another_site_causes_no_effect_with_a_certificate() {
             ("DELETE", &[("Sec-Fetch-Site", "same-origin")], 200),
             ("PUT", &[("Origin", "https://localhost"), ("Origin", "https://evil.test")], 403),
         ] {
-            let mut request = Ask { body: Some(Vec::new()), ..Ask::new(method, "/cert/x") };
-            for (name, value) in fields {
-                request = request.field(name, value);
+            // `/open/` needs no credentials, but its upstream is told the certificate.
+            for path in ["/cert/x", "/open/x"] {
+                let mut request = Ask { body: Some(Vec::new()), ..Ask::new(method, path) };
+                for (name, value) in fields {
+                    request = request.field(name, value);
+                }
+                let answer = ask(&gateway, Some(&alice), http, &request).await.unwrap();
+                assert_eq!(answer.status, status, "{http:?} {method} {path} {fields:?}");
             }
-            let answer = ask(&gateway, Some(&alice), http, &request).await.unwrap();
-            assert_eq!(answer.status, status, "{http:?} {method} {fields:?}");
         }
     }
 }

@@ -18,7 +18,7 @@ use super::{Exchange, Gateway, LoginEndpoint, PagesEndpoint, Refusal, cors, outg
 use crate::auth::{Accepted, Asked, AuthFailure, Consent, CsrfFault, KeyForm, Permit, csrf};
 use crate::client::forward_auth::Form;
 use crate::client::framing;
-use crate::config::settings::{Auth, LoginPath, Portal};
+use crate::config::settings::{Auth, ForwardCertificate, LoginPath, Portal};
 use crate::identity::Identity;
 use crate::route::{BadTarget, NoRoute, Route, Target};
 use crate::token::AuthMethod;
@@ -124,6 +124,9 @@ impl Gateway {
                 if exchange.purpose() == Purpose::Serve
                     && let Some(portal) = &route.settings.portal =>
             {
+                if tells_certificate(route, exchange) {
+                    check_page(head, &target, exchange)?; // 403
+                }
                 return Ok(Decision::Ask(portal, Box::new(Asking { route, upstream, below })));
             }
             Err(failure) => return Err(self.unauthenticated(failure, head, &target, exchange)), // 302 · 401 · 429 · 503
@@ -131,9 +134,8 @@ impl Gateway {
         exchange.identified(caller.as_ref(), &head.headers);
         match caller.as_ref().map(|caller| caller.method()) {
             Some(AuthMethod::Session) => check_csrf(head, &target, exchange.peer().secure)?, // 403
-            Some(AuthMethod::Certificate) => {
-                csrf::check_page(&head.headers, &target, exchange.peer().secure, websocket::is_asked_for(head))?; // 403
-            }
+            Some(AuthMethod::Certificate) => check_page(head, &target, exchange)?,           // 403
+            None if tells_certificate(route, exchange) => check_page(head, &target, exchange)?, // 403
             Some(AuthMethod::Token) | None => {}
         }
         let permit = Permit::grant(route, caller, asked(route, head, exchange))?; // 403
@@ -272,6 +274,16 @@ fn handshake(
         return Err(BadTarget::Method.into());
     }
     Ok(handshake)
+}
+
+/// Whether the upstream learns the certificate of the client, so that it may act on it.
+fn tells_certificate(route: &Route, exchange: &Exchange) -> bool {
+    route.settings.forward_certificate != ForwardCertificate::Never && exchange.certificate().is_some()
+}
+
+/// CSRF check: a browser shows its certificate with requests of any page.
+fn check_page(head: &request::Parts, target: &Target<'_>, exchange: &Exchange) -> Result<(), CsrfFault> {
+    csrf::check_page(&head.headers, target, exchange.peer().secure, websocket::is_asked_for(head))
 }
 
 /// CSRF check: a browser sends its session with requests of any page.

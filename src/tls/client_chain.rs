@@ -14,7 +14,8 @@ pub struct ClientChain {
     /// The client's own first.
     certificates: Vec<CertificateDer<'static>>,
     names: ClientNames,
-    /// When each certificate expires.
+    /// The first moment at which each certificate is not valid any more. Its `notAfter` is the last valid second (RFC 5280
+    /// §4.1.2.5).
     ends: Vec<Timestamp>,
 }
 
@@ -81,7 +82,7 @@ impl ClientChain {
             if !behind.is_empty() {
                 return None;
             }
-            ends.push(time(parsed.validity().not_after.timestamp()));
+            ends.push(time(parsed.validity().not_after.timestamp().saturating_add(1)));
             names = names.or_else(|| Some(ClientNames { names: names_of(&parsed), fingerprint: sha256(certificate) }));
         }
         let certificates = certificates.iter().map(|certificate| certificate.clone().into_owned()).collect();

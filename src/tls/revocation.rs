@@ -9,7 +9,7 @@ use super::certificate::Note;
 use super::file::{BadFile, FileFault, Kind, Wanted, blocks, read};
 use crate::clock::Timestamp;
 
-/// The revocation lists of a file; at least one.
+/// The revocation lists of a file; at least one. The newest first.
 #[derive(Clone)]
 pub(super) struct RevocationLists {
     pub(super) file: PathBuf,
@@ -25,6 +25,8 @@ pub(super) struct RevocationList {
     /// The name of the CA, encoded.
     pub(super) issuer: Vec<u8>,
     title: String,
+    /// When the CA has issued it: seconds since the epoch.
+    this_update: i64,
     /// When the CA issues the next one: seconds since the epoch.
     pub(super) next_update: i64,
 }
@@ -52,6 +54,8 @@ impl RevocationLists {
         if all.is_empty() {
             return Err(bad(None, FileFault::Nothing(wanted)));
         }
+        // Of several lists for one certificate, the TLS library uses the first.
+        all.sort_by_key(|list| std::cmp::Reverse(list.this_update));
         Ok(RevocationLists { file: file.to_owned(), all })
     }
 
@@ -91,6 +95,7 @@ impl RevocationList {
             line,
             der: CertificateRevocationListDer::from(bytes.to_vec()),
             issuer: issuer.as_raw().to_vec(),
+            this_update: parsed.last_update().timestamp(),
             title: common_name.map_or_else(|| issuer.to_string(), str::to_owned),
             next_update: next_update.timestamp(),
         })
