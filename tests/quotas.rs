@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use crate::rates::{limit, one, rate};
 use crate::support::client::BOTH;
 use crate::support::fleet::Fleet;
-use crate::support::http2::H2;
+use crate::support::http2::passed_of_a_crowd;
 use crate::support::postgres::Postgres;
 use crate::support::{Ask, Gateway, Origin, PATIENCE, Site, Wire, eventually};
 
@@ -111,16 +111,7 @@ async fn all_workers_and_connections_share_one_count() {
     });
     let gateway = site.start().await;
     let key = gateway.issue("alice").await;
-    let mut passed = 0;
-    for _ in 0..12 {
-        let mut client = H2::open(&gateway).await;
-        let answers: Vec<_> =
-            (0..20).map(|_| tokio::spawn(client.begin(Ask::get("/api/x").token(&key).http2()))).collect();
-        for answer in answers {
-            passed += usize::from(answer.await.unwrap().unwrap().status() == 200);
-        }
-    }
-    assert_eq!((passed, origin.count()), (100, 100));
+    assert_eq!((passed_of_a_crowd(&gateway, &key).await, origin.count()), (100, 100));
 }
 
 #[tokio::test]

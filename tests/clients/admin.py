@@ -12,30 +12,9 @@ import requests
 from playwright.sync_api import expect
 
 from browsing import LOOKS, PATIENCE, chromium, follow, looked_at, visit
+from visited import admin, authority, becomes, gateway, key, password, scenario, sign_in, user
 
-_, scenario, gateway, authority, admin, user, password, *key = sys.argv
 COOKIE = "__Host-tokengate-admin"
-
-
-def status(key):
-    """The status of a request with the key."""
-    headers = {"Authorization": f"Token {key}"}
-    return requests.get(f"{gateway}/api/", headers=headers, verify=authority, timeout=PATIENCE).status_code
-
-
-def becomes(wanted, key):
-    """Waits for this status: a change applies as soon as the gateway has read the change log."""
-    end = time.monotonic() + PATIENCE
-    while (found := status(key)) != wanted:
-        assert time.monotonic() < end, f"{found}, not {wanted}"
-        time.sleep(0.01)
-
-
-def sign_in(page, typed=password, name=user, to="/"):
-    page.goto(f"{admin}{to}")
-    page.get_by_label("Username").fill(name)
-    page.get_by_label("Password").fill(typed)
-    follow(page, page.get_by_role("button", name="Sign in"))
 
 
 def sign_in_by_keys(page):
@@ -235,7 +214,7 @@ def values_are_readable(page):
 
 
 def a_wrong_password_is_reported(page, look):
-    sign_in(page, "wrong")
+    sign_in(page, typed="wrong")
     looked_at(page, f"admin-sign-in-refused-{look}")
 
 

@@ -5,37 +5,15 @@ The user is a superuser; `helper` is staff and `alice` an ordinary user, with th
 
 import re
 import sys
-import time
 
 import requests
 from playwright.sync_api import expect
 
 from browsing import PATIENCE, chromium, follow, is_cut, looked_at, visit
-
-_, scenario, gateway, authority, admin, user, password, *key = sys.argv
+from visited import admin, authority, becomes, gateway, key, password, scenario, sign_in, status, user
 
 # 200 % zoom of a screen with 1280 points.
 ZOOMED = {"viewport": {"width": 640, "height": 512}, "device_scale_factor": 2}
-
-
-def status(key, path="/api/"):
-    headers = {"Authorization": f"Token {key}"}
-    return requests.get(f"{gateway}{path}", headers=headers, verify=authority, timeout=PATIENCE).status_code
-
-
-def becomes(wanted, key):
-    """Waits for this status: a change applies as soon as the gateway has read the change log."""
-    end = time.monotonic() + PATIENCE
-    while (found := status(key)) != wanted:
-        assert time.monotonic() < end, f"{found}, not {wanted}"
-        time.sleep(0.01)
-
-
-def sign_in(page, name=user, typed=password, to="/"):
-    page.goto(f"{admin}{to}")
-    page.get_by_label("Username").fill(name)
-    page.get_by_label("Password").fill(typed)
-    follow(page, page.get_by_role("button", name="Sign in"))
 
 
 def sign_in_publicly(page, name="alice", typed=password):
@@ -53,8 +31,8 @@ def told(page, text):
     expect(page.get_by_role("status").first).to_contain_text(text)
 
 
-def nothing_is_cut(page):
-    """All pages at 200 % zoom and with twice as large text: nothing is wider than the screen, and no text is cut."""
+def looker(page):
+    """A function that looks at the page: nothing is wider than the screen, and no text is cut, also if twice as large."""
 
     def look(name):
         looked_at(page, name)
@@ -64,6 +42,12 @@ def nothing_is_cut(page):
         assert is_cut(page) == [], (name, "larger text", page.url, is_cut(page))
         page.evaluate("document.documentElement.style.fontSize = ''")
 
+    return look
+
+
+def nothing_is_cut(page):
+    """All pages at 200 % zoom."""
+    look = looker(page)
     page.goto(f"{admin}/sign-in?next=/users")
     look("sign-in")
     sign_in(page, typed="wrong")
@@ -111,13 +95,7 @@ def nothing_is_cut(page):
 
 
 def nothing_is_cut_publicly(page):
-    def look(name):
-        looked_at(page, name)
-        assert is_cut(page) == [], (name, page.url, is_cut(page))
-        page.evaluate("document.documentElement.style.fontSize = '200%'")
-        assert is_cut(page) == [], (name, "larger text", page.url, is_cut(page))
-        page.evaluate("document.documentElement.style.fontSize = ''")
-
+    look = looker(page)
     page.goto(f"{gateway}/auth/account/")
     look("login")
     sign_in_publicly(page, typed="wrong")

@@ -3,7 +3,6 @@
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tempfile::TempDir;
 use tokengate::config::settings::{Django, DjangoMode};
-use tokengate::telemetry::log;
 use tokio::time::timeout;
 
 use super::commands::{folder, run};
@@ -280,10 +279,7 @@ async fn a_function_or_trigger_that_was_changed_under_its_own_name_is_out_of_dat
         let text = check(&folder);
         assert!(text.contains(&format!("calls function {function}, which is out of date")), "{harm}: {text}");
         assert!(text.contains("`tokengate django triggers | psql DATABASE`"), "{harm}: {text}");
-        let said = Captured::default();
-        let writer = said.clone();
-        let (subscriber, _log) = log::subscriber(tracing::Level::INFO, false, move || writer.clone());
-        let guard = tracing::subscriber::set_default(subscriber);
+        let (said, guard) = Captured::of_this_thread();
         let store = project.try_open(&settings).await.unwrap();
         drop(guard);
         assert!(!store.pushes_changes && !store.broken_triggers.is_empty(), "{harm}");

@@ -1,7 +1,6 @@
 //! Request bodies: many small frames, and clients that wait for a 100 (Continue).
 
 use std::future::poll_fn;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use h2::client;
@@ -10,22 +9,13 @@ use http::{Request, StatusCode};
 use super::pseudo;
 use crate::support::client::Tls;
 use crate::support::frames::{DATA, END_HEADERS, END_STREAM, Frames, HEADERS, block};
-use crate::support::origin::ok;
-use crate::support::{Gate, Gateway, Origin, Site, Step, soon};
+use crate::support::{Gate, Gateway, Origin, Site, soon};
 
 #[tokio::test]
 async fn small_frames_for_a_busy_endpoint_end_no_other_stream() {
     for (frames, size) in [(2_400, 1), (12_000, 1), (300, 200)] {
         let gate = Gate::closed();
-        let waiting = Arc::clone(&gate);
-        let origin = Origin::scripted(move |request| {
-            let answer = Step::Send(ok("hello"));
-            match request.target.as_str() {
-                "/public/slow" => vec![Step::Read, Step::Wait(Arc::clone(&waiting)), answer],
-                _ => vec![Step::Read, answer],
-            }
-        })
-        .await;
+        let origin = Origin::slow_at(&gate, "hello").await;
         // The only connection is in use, so the upload is not read.
         let gateway = Site::before(&origin).with(|settings| settings.upstreams[0].max_connections = 1).start().await;
         let mut client = Frames::open(&gateway).await;

@@ -1,7 +1,6 @@
 //! The logged causes of an outage of the shared cache: each is right, and nothing is logged without an outage.
 
 use tokengate::config::settings::{RedisCache, RedisTls};
-use tokengate::telemetry::log;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -12,14 +11,6 @@ use crate::support::{PATIENCE, eventually};
 
 /// Advice that is right only if one of the two sides uses TLS.
 const TLS_ADVICE: [&str; 3] = ["rediss://", "does not use TLS", "redis:// in"];
-
-/// Captures the log of this thread; the runtime of each test has only this thread.
-fn listen() -> (Captured, tracing::subscriber::DefaultGuard) {
-    let said = Captured::default();
-    let writer = said.clone();
-    let (subscriber, _log) = log::subscriber(tracing::Level::INFO, false, move || writer.clone());
-    (said, tracing::subscriber::set_default(subscriber))
-}
 
 /// Waits until the log has this cause, and returns the whole log.
 async fn told(said: &Captured, gateway: &Gateway, part: &str) -> String {
@@ -43,7 +34,7 @@ async fn all_connections_have_ended(redis: &Redis) {
 #[tokio::test]
 async fn a_connection_that_the_server_closes_is_replaced_without_a_log_line() {
     let (redis, fleet) = (Redis::start().await, Fleet::new());
-    let (said, _guard) = listen();
+    let (said, _guard) = Captured::of_this_thread();
     let gateway = fleet.before(&redis).await;
     let alice = record("alice's key");
     gateway.fill(&alice).await;
@@ -101,7 +92,7 @@ async fn every_cause_is_logged_correctly() {
         (at(format!("rediss://127.0.0.1:{web}")), "shared_cache_away", Some(web_text.as_str()), false),
     ];
     for (settings, what, advice, about_tls) in cases {
-        let (said, _guard) = listen();
+        let (said, _guard) = Captured::of_this_thread();
         let gateway = fleet.ignorant(&settings);
         if what == "shared_cache_refused" {
             // It responds, but does not store the entry.

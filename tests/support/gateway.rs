@@ -20,6 +20,7 @@ use tokengate::config::settings::{
 };
 use tokengate::demo::certificate::{self, Wish};
 use tokengate::store::{self, NamedToken, NewUser, Store, TokenRef};
+use tokengate::telemetry::log;
 use tokengate::tls::Certificate;
 use tokengate::token::{ScopeSet, SubjectId, TokenKey};
 use tokengate::upstream::Resolver;
@@ -309,6 +310,14 @@ impl Gateway {
 pub struct Captured(Arc<Mutex<Vec<u8>>>);
 
 impl Captured {
+    /// The log of this thread, until the guard is dropped. For tests whose runtime has only this thread.
+    pub fn of_this_thread() -> (Captured, tracing::subscriber::DefaultGuard) {
+        let said = Captured::default();
+        let writer = said.clone();
+        let (subscriber, _log) = log::subscriber(tracing::Level::INFO, false, move || writer.clone());
+        (said, tracing::subscriber::set_default(subscriber))
+    }
+
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
     }

@@ -108,6 +108,16 @@ impl Origin {
         .await
     }
 
+    /// As [`Origin::answering`], but the response to `/public/slow` waits at the gate.
+    pub async fn slow_at(gate: &Arc<Gate>, text: &str) -> Origin {
+        let (gate, answer) = (Arc::clone(gate), Step::Send(ok(text)));
+        Origin::scripted(move |request| match request.target.as_str() {
+            "/public/slow" => vec![Step::Read, Step::Wait(Arc::clone(&gate)), answer.clone()],
+            _ => vec![Step::Read, answer.clone()],
+        })
+        .await
+    }
+
     /// Uses the same steps for every request.
     pub async fn doing(steps: Vec<Step>) -> Origin {
         Origin::scripted(move |_| steps.clone()).await

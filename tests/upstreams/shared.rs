@@ -17,8 +17,7 @@ use crate::support::client::Tls;
 use crate::support::frames::{DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, RST_STREAM, block};
 use crate::support::http2::H2;
 use crate::support::nginx::Nginx;
-use crate::support::origin::ok;
-use crate::support::{Ask, Gate, Gateway, Origin, PATIENCE, Site, Step, Wire, eventually, settled, soon};
+use crate::support::{Ask, Gate, Gateway, Origin, PATIENCE, Site, Wire, eventually, settled, soon};
 
 /// SETTINGS_ENABLE_CONNECT_PROTOCOL.
 const WEBSOCKET: &[u8] = &[0, 8, 0, 0, 0, 1];
@@ -294,15 +293,7 @@ async fn responses_with_empty_frames() {
 #[tokio::test]
 async fn a_thousand_cancelled_requests_at_nginx() {
     let gate = Gate::closed();
-    let waiting = Arc::clone(&gate);
-    let origin = Origin::scripted(move |request| {
-        let answer = Step::Send(ok("hello"));
-        match request.target.as_str() {
-            "/public/slow" => vec![Step::Read, Step::Wait(Arc::clone(&waiting)), answer],
-            _ => vec![Step::Read, answer],
-        }
-    })
-    .await;
+    let origin = Origin::slow_at(&gate, "hello").await;
     let application = origin.address();
     let nginx =
         Nginx::serving(|address| format!("listen {address} http2; location / {{ proxy_pass http://{application}; }}"))
