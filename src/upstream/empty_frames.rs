@@ -3,6 +3,9 @@
 //! A DATA frame without data and without END_STREAM says nothing. Some applications cause one with each flush. The library
 //! permits a hundred of them in the life of a connection, then it ends the connection, with the requests of other clients.
 //! So such a frame gets an undefined type here, and the library ignores it (RFC 9113 §5.5).
+//!
+//! After many short frames, other tasks get a turn before the next read. The library keeps what it has read for each stream,
+//! and a short frame costs it many times its bytes, until the task of the stream has taken it.
 
 use std::io;
 use std::pin::Pin;
@@ -14,6 +17,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 const UNDEFINED: u8 = 0xff;
 const DATA: u8 = 0;
 const END_STREAM: u8 = 1;
+/// After a read with this many frames, other tasks get a turn.
+const MANY: usize = 500;
 
 /// A connection to an endpoint, without its empty DATA frames.
 pub(super) struct WithoutEmpties<S> {
@@ -32,6 +37,8 @@ struct Frames {
     at: usize,
     /// The length of the payload, as far as it is known; then the part of it that has not passed.
     length: usize,
+    /// How many frames have begun since other tasks had a turn.
+    begun: usize,
 }
 
 const HEAD: usize = 9;
@@ -53,7 +60,7 @@ impl Frames {
             }
             let Some((byte, behind)) = rest.split_first_mut() else { return false };
             match self.at {
-                0 => self.length = usize::from(*byte),
+                0 => (self.length, self.begun) = (usize::from(*byte), self.begun + 1),
                 1 | 2 => self.length = self.length << 8 | usize::from(*byte),
                 TYPE if *byte == DATA && self.length == 0 => match behind.first() {
                     Some(flags) if flags & END_STREAM == 0 => *byte = UNDEFINED,
@@ -88,6 +95,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for WithoutEmpties<S> {
             return Poll::Ready(Ok(()));
         }
         if !*is_held {
+            if frames.begun >= MANY {
+                frames.begun = 0;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let before = buf.filled().len();
             ready!(Pin::new(&mut *stream).poll_read(cx, buf))?;
             *is_held = frames.pass(buf.filled_mut().get_mut(before..).unwrap_or_default());
@@ -137,6 +149,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WithoutEmpties<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
     use tokio::io::AsyncReadExt;
 
     use super::*;
@@ -156,6 +170,22 @@ mod tests {
             buf.put_slice(piece);
             this.0 = rest;
             Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn other_tasks_get_a_turn_after_a_read_with_many_frames() {
+        let sent = frame(DATA, 0, b"x").repeat(4 * MANY);
+        let mut stream = WithoutEmpties::new(Pieces(&sent, 10 * MANY));
+        let mut room = vec![0; 64 << 10];
+        let mut read = || {
+            let mut buf = ReadBuf::new(&mut room);
+            let polled = Pin::new(&mut stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut buf);
+            polled.is_ready().then(|| buf.filled().len())
+        };
+        for _ in 0..4 {
+            assert_eq!(read(), Some(10 * MANY));
+            assert_eq!(read(), None);
         }
     }
 
