@@ -132,6 +132,23 @@ pub struct TokenRecord {
 }
 
 impl TokenRecord {
+    /// What the client certificate of a user authenticates. It depends on the user alone. `digest` is that of the username,
+    /// `rate` the user's own.
+    pub fn of_certificate(digest: TokenDigest, owner: Account, rate: Option<OwnRate>) -> TokenRecord {
+        TokenRecord {
+            // It has none, and none is shown.
+            id: TokenId(0),
+            method: AuthMethod::Certificate,
+            digest,
+            owner,
+            scopes: ScopeSet::default(),
+            created: Timestamp::from_micros(0),
+            expires: None,
+            revoked: None,
+            restrictions: Restrictions { rates: OwnRates { user: rate, token: None }, ..Restrictions::default() },
+        }
+    }
+
     /// Reports whether the token is neither revoked nor at its end. It may be disabled.
     pub fn is_live(&self, now: Timestamp) -> bool {
         let ends = self.expires.into_iter().chain(self.restrictions.use_by.map(UseBy::end));

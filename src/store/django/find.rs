@@ -14,7 +14,7 @@ use super::{DjangoStore, statement};
 use crate::clock::Timestamp;
 use crate::store::error::broken;
 use crate::store::{Changes, Cursor, StoreError, TokenEvent, TokenFeed, TokenStore};
-use crate::token::{AuthMethod, Restrictions, ScopeSet, SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
+use crate::token::{AuthMethod, SubjectId, TokenDigest, TokenKey, TokenRecord};
 
 /// The configuration prevents this call.
 #[derive(Debug, thiserror::Error)]
@@ -89,22 +89,11 @@ impl<D: DjangoDatabase> TokenStore for DjangoStore<D> {
 }
 
 impl<D: DjangoDatabase> DjangoStore<D> {
-    /// What a client certificate of the user with this name authenticates. It depends on the user alone.
+    /// What the client certificate of the user with this name authenticates.
     async fn find_certificate(&self, user: &TokenKey) -> Result<Option<TokenRecord>, StoreError> {
         let Some(person) = self.named(user.expose()).await? else { return Ok(None) };
         check_fits(&person.user.account)?;
-        Ok(Some(TokenRecord {
-            // It has none, and none is shown.
-            id: TokenId(0),
-            method: AuthMethod::Certificate,
-            digest: user.digest(),
-            owner: person.user.account,
-            scopes: ScopeSet::default(),
-            created: Timestamp::from_micros(0),
-            expires: None,
-            revoked: None,
-            restrictions: Restrictions::default(),
-        }))
+        Ok(Some(TokenRecord::of_certificate(user.digest(), person.user.account, None)))
     }
 
     /// All tokens that have this key. If there are several, none of them is valid.

@@ -9,7 +9,7 @@ use super::rows::TokenRow;
 use super::{Change, Database, SqlStore, Statement, row};
 use crate::clock::Timestamp;
 use crate::store::error::broken;
-use crate::store::{Actor, Changes, Cursor, StoreError, TokenEvent, TokenFeed, TokenStore};
+use crate::store::{AccountStore, Actor, Changes, Cursor, StoreError, TokenEvent, TokenFeed, TokenStore};
 use crate::token::{AuthMethod, SubjectId, TokenDigest, TokenKey, TokenRecord};
 
 /// Maximum number of events of one page.
@@ -47,7 +47,11 @@ impl<D: Database> TokenStore for SqlStore<D> {
         match key.method() {
             AuthMethod::Token => {}
             AuthMethod::Session => return self.find_session(digest).await,
-            AuthMethod::Certificate => return self.find_certificate(key).await,
+            AuthMethod::Certificate => {
+                let user = AccountStore::find(self, key.expose()).await?;
+                let user = user.filter(|user| user.account.name == key.expose());
+                return Ok(user.map(|user| TokenRecord::of_certificate(digest, user.account, user.rate)));
+            }
         }
         let statement = Statement::new("SELECT * FROM token_details WHERE digest = $1");
         let row: Option<TokenRow> = self.row(statement.bind(digest.as_bytes().as_slice())).await?;

@@ -1,16 +1,16 @@
 //! The traits over any SQL database: the rules of issuing, importing and limits are in one place.
 //!
 //! [`Database`] is the interface to a kind of database, `statement` a statement with its arguments. `schema` migrates a
-//! database, `rows` reads rows, `read` also invalid ones, `search` writes the text that users are searched by. `find`, `ledger`, `accounts`, `sessions`, `directory`,
-//! `audit` and `quotas` implement the traits. `draft` builds the statement for a page of a list, `detail` the texts of the audit
-//! trail. `issue` writes new tokens, `devices` those of logins on single devices; `user_changes` and `token_changes` change existing users and tokens. `arrivals` imports users, `stale`
-//! revokes what the other system has deleted, and `origins` records the address of that system. Triggers of the schema
-//! write the change log.
+//! database, `rows` reads rows, `read` also invalid ones, `search` writes the text that users are searched by. `find`,
+//! `ledger`, `accounts`, `sessions`, `directory`, `audit` and `quotas` implement the traits. `draft` builds the
+//! statement for a page of a list, `detail` the texts of the audit trail. `issue` writes new tokens, `devices` those of
+//! logins on single devices; `user_changes` and `token_changes` change existing users and tokens. `arrivals` imports
+//! users, `stale` revokes what the other system has deleted, and `origins` records the address of that system. Triggers
+//! of the schema write the change log.
 
 mod accounts;
 mod arrivals;
 mod audit;
-mod certificates;
 mod checks;
 mod database;
 mod detail;
