@@ -43,7 +43,15 @@ pub enum ShownCertificate<'r> {
     /// It belongs to no user.
     Unknown,
     /// It belongs to the user with this name, if there is one.
-    Of(&'r str),
+    Of(&'r HeaderValue),
+}
+
+impl<'r> ShownCertificate<'r> {
+    /// What the store looks up.
+    fn key(self) -> Option<ShownKey<'r>> {
+        let ShownCertificate::Of(user) = self else { return None };
+        std::str::from_utf8(user.as_bytes()).ok().map(ShownKey::of_certificate)
+    }
 }
 
 /// Why a request was not authenticated.
@@ -110,14 +118,13 @@ impl Authenticator {
             let shown = match method {
                 AuthMethod::Token => rules.shown(fields, accepted.form).map_err(AuthFailure::Malformed)?,
                 AuthMethod::Session => cookies::session(fields),
-                AuthMethod::Certificate => match accepted.certificate {
-                    ShownCertificate::None => None,
-                    ShownCertificate::Unknown => {
+                AuthMethod::Certificate => {
+                    let shown = accepted.certificate.key();
+                    if shown.is_none() && accepted.certificate != ShownCertificate::None {
                         no_user = Some(Denied::Unknown);
-                        None
                     }
-                    ShownCertificate::Of(user) => Some(ShownKey::of_certificate(user)),
-                },
+                    shown
+                }
             };
             let Some(shown) = shown else { continue };
             match self.identify(rules, shown, *method, from).await {
@@ -229,7 +236,7 @@ impl Authenticator {
         let shown = match method {
             AuthMethod::Token => Credentials::words(line).find(|key| key.digest() == digest),
             AuthMethod::Session => cookies::session_of_line(line),
-            AuthMethod::Certificate => std::str::from_utf8(line.as_bytes()).ok().map(ShownKey::of_certificate),
+            AuthMethod::Certificate => ShownCertificate::Of(line).key(),
         };
         let shown = shown.ok_or(AuthFailure::NoCredentials)?;
         let asked = self.resolver.ask(shown.to_key(), shown.digest()).await;

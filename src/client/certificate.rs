@@ -1,6 +1,7 @@
 //! The certificate that a client has shown in its TLS handshake, while its connection lasts.
 
 use std::cell::Cell;
+use std::sync::Arc;
 
 use base64ct::{Base64, Encoding};
 use http::HeaderValue;
@@ -12,6 +13,8 @@ use crate::tls::ClientChain;
 /// The certificate of a client. The handshake has verified it.
 pub struct ClientCertificate {
     chain: ClientChain,
+    /// The rules of its listener during the handshake; `None`: it was made up.
+    rules: Option<Arc<ClientCertificates>>,
     /// The name of the user that it belongs to.
     user: Option<HeaderValue>,
     leaf: HeaderValue,
@@ -22,25 +25,31 @@ pub struct ClientCertificate {
 
 impl ClientCertificate {
     /// The certificate of a new connection, verified by `rules` at the time `now`. `None` if it cannot be told to upstreams.
-    pub fn new(chain: ClientChain, rules: &ClientCertificates, now: Timestamp) -> Option<ClientCertificate> {
+    pub fn new(chain: ClientChain, rules: &Arc<ClientCertificates>, now: Timestamp) -> Option<ClientCertificate> {
         let mut values = chain.certificates().iter().map(|certificate| byte_sequence(certificate));
         let leaf = HeaderValue::try_from(values.next()?).ok()?;
         let others = values.collect::<Vec<_>>().join(", ");
         let others = if others.is_empty() { None } else { Some(HeaderValue::try_from(others).ok()?) };
         let user = user_of(rules, &chain);
         let checked_until = Cell::new(next_end(&chain, rules, now));
-        Some(ClientCertificate { chain, user, leaf, others, checked_until })
+        Some(ClientCertificate { chain, rules: Some(Arc::clone(rules)), user, leaf, others, checked_until })
     }
 
     /// A certificate of this user that does not exist, for requests that are explained and not served.
     pub fn made_up(user: &str) -> ClientCertificate {
         ClientCertificate {
             chain: ClientChain::default(),
+            rules: None,
             user: HeaderValue::from_bytes(user.as_bytes()).ok(),
             leaf: HeaderValue::from_static("(the certificate of the client)"),
             others: None,
             checked_until: Cell::new(Timestamp::from_micros(i64::MAX)),
         }
+    }
+
+    /// The rules of its listener during the handshake.
+    pub fn first_rules(&self) -> Option<&ClientCertificates> {
+        self.rules.as_deref()
     }
 
     /// Has the certificate checked again before it is used next.
@@ -66,13 +75,8 @@ impl ClientCertificate {
         accepted
     }
 
-    /// The name of the user that it belongs to.
-    pub fn user(&self) -> Option<&str> {
-        self.user.as_ref().and_then(|user| std::str::from_utf8(user.as_bytes()).ok())
-    }
-
-    /// The same, in the form of credentials that are kept while an exchange runs.
-    pub fn user_line(&self) -> Option<&HeaderValue> {
+    /// The name of the user that it belongs to. As a header, so that a running exchange keeps it like other credentials.
+    pub fn user(&self) -> Option<&HeaderValue> {
         self.user.as_ref()
     }
 

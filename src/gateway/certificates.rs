@@ -53,14 +53,16 @@ impl Generation {
     /// connection ends.
     pub(super) fn keeps(&self, client: &ClientConnection, now: Timestamp) -> bool {
         let Some(certificate) = client.certificate.get() else { return true };
-        // Connections of a removed listener end after their requests.
-        let Some(listener) = self.listener_of(client) else { return true };
-        let rules = listener.tls.as_ref().and_then(|tls| tls.clients.as_deref());
+        let rules = match self.listener_of(client) {
+            Some(listener) => listener.tls.as_ref().and_then(|tls| tls.clients.as_deref()),
+            // Connections of a removed listener end after their requests, and no later than their certificates.
+            None => certificate.first_rules(),
+        };
         let is_kept = certificate.is_accepted(rules, now);
         if !is_kept {
             tracing::info!(
                 code = "certificate_ended",
-                listener = &*listener.name,
+                listener = client.listener.as_deref(),
                 peer = %client.peer.address,
                 "a connection ends because its client certificate is not accepted any more"
             );

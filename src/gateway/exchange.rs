@@ -230,7 +230,7 @@ impl Exchange {
         let credentials = match caller.method() {
             AuthMethod::Token => fields.get(AUTHORIZATION),
             AuthMethod::Session => cookies::session_line(fields),
-            AuthMethod::Certificate => self.client.certificate.get().and_then(ClientCertificate::user_line),
+            AuthMethod::Certificate => self.client.certificate.get().and_then(ClientCertificate::user),
         };
         match credentials {
             Some(credentials) => {

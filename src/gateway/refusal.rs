@@ -196,8 +196,8 @@ impl Refusal {
     /// connection.
     pub(super) fn respond(self, mut exchange: Box<Exchange>, close: bool, challenge: &str) -> Response<Body> {
         let (status, outcome, detail) = self.row(exchange.method());
-        // There is no challenge for a session or a certificate, and a 401 requires a challenge. So the status is 403, as in Django REST
-        // Framework.
+        // There is no challenge for a session or a certificate, and a 401 requires a challenge. So the status is 403, as in
+        // Django REST Framework.
         let status = match status {
             StatusCode::UNAUTHORIZED if !exchange.has_challenge() => StatusCode::FORBIDDEN,
             status => status,

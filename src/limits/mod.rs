@@ -1,10 +1,10 @@
 //! Limits: how often something may happen, and how much one client may use at once.
 //!
-//! [`Throttle`] is the keyed rate limiter, and [`Leases`] its form for several processes. [`QuotaCounts`] counts
-//! events in a day or month. A [`Budget`] limits what all clients use together. A [`Room`] limits places
-//! and evicts provisional ones for new clients. [`Turns`] queues work per client. [`Tally`] counts events per key, and [`TurnedAway`] what limits
-//! refuse. [`LogLimiter`] limits log lines. [`Client`] defines one client. The module that uses a limit decides how it
-//! refuses.
+//! [`Throttle`] is the keyed rate limiter, and [`Leases`] its form for several processes. [`QuotaCounts`] counts events
+//! in a day or month. A [`Budget`] limits what all clients use together. A [`Room`] limits places and evicts
+//! provisional ones for new clients. [`Turns`] queues work per client. [`Tally`] counts events per key, and
+//! [`TurnedAway`] what limits refuse. [`LogLimiter`] limits log lines. [`Client`] defines one client. The module that
+//! uses a limit decides how it refuses.
 
 mod budget;
 mod client;
