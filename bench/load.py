@@ -48,9 +48,10 @@ PACED = {"h1": Mode("/small", "h2load", 64, ["--h1"]), "h2": MODES["h2"]}
 
 
 class Slice(NamedTuple):
-    """What was measured. Latencies are in milliseconds."""
+    """What was measured. Latencies are in milliseconds, `sleeps` is how often the proxy waited for work per request."""
 
     cpu_us: float
+    sleeps: float
     rate: float
     requests: int
     errors: int
@@ -76,13 +77,13 @@ def measure(mode, proxy, token, seconds, options, read):
     program = [sys.executable, "-B", SOCKETS, "load"] if mode.program == SOCKETS.name else [mode.program]
     command = ["taskset", "-c", LOAD_CPU, *program, "-t1", f"-c{mode.connections}", *mode.more, *options]
     command += ["-H", f"Authorization: Token {token}", url]
-    cpu, began = cpu_seconds(proxy.pid), time.monotonic()
+    cpu, slept, began = cpu_seconds(proxy.pid), sleeps(proxy.pid), time.monotonic()
     output = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
-    cpu, took = cpu_seconds(proxy.pid) - cpu, time.monotonic() - began
+    cpu, slept, took = cpu_seconds(proxy.pid) - cpu, sleeps(proxy.pid) - slept, time.monotonic() - began
     requests, errors, p50, p99 = read(output)
     if not requests:
         raise tools.Trouble(f"no request got an answer on {url}:\n{output}")
-    return Slice(cpu / requests * 1e6, requests / took, requests, errors, p50, p99)
+    return Slice(cpu / requests * 1e6, slept / requests, requests / took, requests, errors, p50, p99)
 
 
 def body_file(mode):
@@ -164,15 +165,23 @@ def number(pattern, text):
 
 def cpu_seconds(pid):
     """CPU time that a process and its children have used so far, all threads, as the scheduler counts it."""
-    total = 0
+    return sum(int(text.split()[0]) for text in of_threads(pid, "schedstat")) / 1e9
+
+
+def sleeps(pid):
+    """How often the threads of a process and its children have waited so far: voluntary context switches."""
+    return sum(number(r"\bvoluntary_ctxt_switches:\s+(\d+)", text) for text in of_threads(pid, "status"))
+
+
+def of_threads(pid, name):
+    """One file of /proc for each thread of a process and its children."""
     for process in family(pid):
         try:
             for thread in os.listdir(f"/proc/{process}/task"):
-                with open(f"/proc/{process}/task/{thread}/schedstat") as file:
-                    total += int(file.read().split()[0])
+                with open(f"/proc/{process}/task/{thread}/{name}") as file:
+                    yield file.read()
         except OSError:
             continue  # ended meanwhile
-    return total / 1e9
 
 
 def memory(pid):
