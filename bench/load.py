@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,6 +46,9 @@ MODES = {
 OF_FLOOR = ("h1", "close", "big")
 # The same load as `h1` by the other generator, which can also send at a fixed rate.
 PACED = {"h1": Mode("/small", "h2load", 64, ["--h1"]), "h2": MODES["h2"]}
+# At a fixed rate, connections of one h2load send at the same moment if their handshakes ended at the same moment, so a proxy
+# whose handshakes are slow would get smaller bursts. With so many processes the moments are random for every proxy.
+PROCESSES = 16
 
 
 class Slice(NamedTuple):
@@ -62,28 +66,38 @@ class Slice(NamedTuple):
 def run(mode, proxy, token, seconds, rate=None):
     """Runs one slice against a proxy that has been started: `rate` requests per second, or as many as there can be."""
     if mode.program == "wrk":
-        return measure(mode, proxy, token, seconds, ["--latency", f"-d{seconds}s"], of_wrk)
+        return measure(mode, proxy, token, [["--latency", f"-d{seconds}s"]], lambda outputs: of_wrk(*outputs))
     if mode.program == "sockets.py":
-        return measure(mode, proxy, token, seconds, [f"-d{seconds}s"], of_sockets)
+        return measure(mode, proxy, token, [[f"-d{seconds}s"]], lambda outputs: of_sockets(*outputs))
     pace = [f"--rps={rate / mode.connections:.3f}"] if rate else []
-    with tempfile.NamedTemporaryFile(mode="r", prefix="tokengate-bench-") as times, body_file(mode) as body:
-        pace += [f"--data={body.name}"] if mode.body else []
-        options = ["-D", str(seconds), f"--log-file={times.name}", *pace]
-        return measure(mode, proxy, token, seconds, options, lambda output: of_h2load(output, times))
+    with ExitStack() as files:
+        times = [files.enter_context(times_file()) for _ in range(PROCESSES if rate else 1)]
+        pace += [f"--data={files.enter_context(body_file(mode)).name}"] if mode.body else []
+        options = [["-D", str(seconds), f"--log-file={file.name}", *pace] for file in times]
+        return measure(mode, proxy, token, options, lambda outputs: of_h2load(outputs, times))
 
 
-def measure(mode, proxy, token, seconds, options, read):
+def measure(mode, proxy, token, options, read):
+    """Runs one process of the load generator for each list of options; they share the connections."""
     url = f"https://127.0.0.1:{proxy.port}{mode.path}"
     program = [sys.executable, "-B", SOCKETS, "load"] if mode.program == SOCKETS.name else [mode.program]
-    command = ["taskset", "-c", LOAD_CPU, *program, "-t1", f"-c{mode.connections}", *mode.more, *options]
-    command += ["-H", f"Authorization: Token {token}", url]
+    command = ["taskset", "-c", LOAD_CPU, *program, "-t1", f"-c{mode.connections // len(options)}", *mode.more]
+    rest = ["-H", f"Authorization: Token {token}", url]
     cpu, slept, began = cpu_seconds(proxy.pid), sleeps(proxy.pid), time.monotonic()
-    output = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
+    processes = [
+        subprocess.Popen([*command, *own, *rest], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for own in options
+    ]
+    outputs = [process.communicate()[0] for process in processes]
     cpu, slept, took = cpu_seconds(proxy.pid) - cpu, sleeps(proxy.pid) - slept, time.monotonic() - began
-    requests, errors, p50, p99 = read(output)
+    requests, errors, p50, p99 = read(outputs)
     if not requests:
-        raise tools.Trouble(f"no request got an answer on {url}:\n{output}")
+        raise tools.Trouble(f"no request got an answer on {url}:\n{''.join(outputs)}")
     return Slice(cpu / requests * 1e6, slept / requests, requests / took, requests, errors, p50, p99)
+
+
+def times_file():
+    """A file for the times of all requests of one process."""
+    return tempfile.NamedTemporaryFile(mode="r", prefix="tokengate-bench-")
 
 
 def body_file(mode):
@@ -149,11 +163,12 @@ def of_wrk(output):
     return requests, errors, latency.get("50", 0.0), latency.get("99", 0.0)
 
 
-def of_h2load(output, times):
-    """Requests and errors as h2load reports them; latencies from its file, which has one line for each request."""
-    requests = number(r"(\d+) succeeded", output)
-    errors = sum(number(rf"(\d+) {kind}", output) for kind in ("failed", "errored", "timeout", "3xx", "4xx", "5xx"))
-    took = sorted(int(line.rsplit("\t", 1)[1]) for line in times)
+def of_h2load(outputs, times):
+    """Requests and errors as h2load reports them; latencies from its files, which have one line for each request."""
+    requests = sum(number(r"(\d+) succeeded", output) for output in outputs)
+    kinds = ("failed", "errored", "timeout", "3xx", "4xx", "5xx")
+    errors = sum(number(rf"(\d+) {kind}", output) for kind in kinds for output in outputs)
+    took = sorted(int(line.rsplit("\t", 1)[1]) for file in times for line in file)
     p50, p99 = (took[int(len(took) * share)] / 1e3 if took else 0.0 for share in (0.5, 0.99))
     return requests, errors, p50, p99
 

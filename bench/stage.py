@@ -17,6 +17,7 @@ from typing import NamedTuple
 import tools
 
 CONF = Path(__file__).resolve().parent / "conf"
+# The upstream shares the CPU of the proxies, so that the load generator is faster than they are.
 PROXY_CPU, LOAD_CPU = "0", "1"
 USER, PASSWORD = "user0", "correct horse battery staple"
 TOKENGATE = "tokengate"
@@ -39,12 +40,12 @@ class Stage:
     """A folder with files and processes; leaving it ends the processes.
 
     `builds` has the programs that tokengate's configuration is for, by target: `tokengate` and others beside it.
-    `workers` is the number of worker threads or processes of each proxy, `cpus` where they run, `upstream_cpu` where the
-    upstream runs. `origin` and `more` are more configuration of tokengate: keys of its upstream, and tables.
+    `workers` is the number of worker threads or processes of each proxy, `cpus` where they run. `origin` and `more` are
+    more configuration of tokengate: keys of its upstream, and tables.
     """
 
-    def __init__(self, folder, builds, floor=None, workers=1, cpus=PROXY_CPU, upstream_cpu=LOAD_CPU, origin="", more=""):
-        self.folder, self.builds, self.floor, self.cpus, self.upstream_cpu = folder, builds, floor, cpus, upstream_cpu
+    def __init__(self, folder, builds, floor=None, workers=1, cpus=PROXY_CPU, origin="", more=""):
+        self.folder, self.builds, self.floor, self.cpus = folder, builds, floor, cpus
         self.settings = {"workers": workers, "origin": origin, "more": more}
         self.processes, self.token = {}, None
         names = [*UPSTREAMS, *OTHERS, FLOOR, *builds, *(f"{name} health" for name in builds)]
@@ -93,10 +94,10 @@ class Stage:
                 for file in (self.folder / TOKENGATE).glob("tokengate.*"):
                     shutil.copy(file, self.folder / name)
 
-        self.spawn("upstream", self.upstream_cpu, ["nginx", "-c", self.folder / "upstream.conf"])
+        self.spawn("upstream", PROXY_CPU, ["nginx", "-c", self.folder / "upstream.conf"])
         self.await_port("upstream", "upstream")
         echo = Path(__file__).resolve().parent / "sockets.py"
-        self.spawn("upstream-ws", self.upstream_cpu, [sys.executable, "-B", echo, "echo", str(self.ports["upstream-ws"])])
+        self.spawn("upstream-ws", PROXY_CPU, [sys.executable, "-B", echo, "echo", str(self.ports["upstream-ws"])])
         self.await_port("upstream-ws", "upstream-ws")
         return self.token
 
