@@ -1,5 +1,7 @@
 //! Quotas: how many requests may come in a day or month, kept over restarts and for several gateways together.
 
+mod reloads;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -196,6 +198,43 @@ async fn a_restart_keeps_the_count() {
     assert_eq!(origin.count(), 13);
 }
 
+#[tokio::test]
+async fn what_is_refused_before_the_quota_does_not_count_and_what_fails_afterwards_does() {
+    let origin = Origin::answering("ok").await;
+    let site = Site::before(&origin).with(|settings| {
+        allow(settings, daily(100));
+        limit(settings, vec![rate("writes", RateKey(RateFact::User, Some(RateFact::Route)), "5/d", 5)]);
+    });
+    let gateway = site.start().await;
+    let key = gateway.issue("alice").await;
+    let ask = |method, path| Ask::new(method, path).token(&key);
+    for (http, most) in BOTH.into_iter().zip([99, 98]) {
+        for (ask, status) in [
+            (Ask::get("/api/x"), 401),
+            (Ask::get("/api/x").token("never-issued-0000000000000000000000000000"), 401),
+            (ask("GET", "/scoped/x"), 403),
+            (ask("GET", "/nowhere/x"), 404),
+            (ask("TRACE", "/api/x"), 405),
+        ] {
+            assert_eq!(ask.over(http, &gateway).await.status, status);
+        }
+        let answer = ask("GET", "/api/x").over(http, &gateway).await;
+        assert_eq!(answer.status, 200);
+        assert!(answer.fields.get("ratelimit").unwrap().contains(&format!("\"daily\";r={most};")));
+    }
+    for _ in 0..3 {
+        assert_eq!(ask("GET", "/api/x").to(&gateway).await.status, 200);
+    }
+    let refused = ask("GET", "/api/x").to(&gateway).await;
+    assert_eq!(refused.status, 429, "by the rate");
+    gateway.reload(|settings| limit(settings, Vec::new())).await.unwrap();
+    // The gateway cannot know whether a request that failed had an effect.
+    drop(origin);
+    let failed = ask("GET", "/api/x").to(&gateway).await;
+    assert_eq!(failed.status, 502);
+    assert!(failed.fields.get("ratelimit").unwrap().starts_with("\"daily\";r=94;"));
+}
+
 /// Two gateways count together: a part is used at one, and the rest is left at the other one.
 async fn two_gateways_share_a_quota(fleet: &Fleet) {
     let [first, second] = &fleet.gateways[..] else { panic!("two gateways") };
@@ -305,11 +344,9 @@ impl QuotaStore for Fragile {
     }
 }
 
-#[tokio::test]
-async fn without_the_store_a_gateway_counts_alone_and_never_beyond_the_limit_that_it_knows() {
-    let origin = Origin::answering("ok").await;
+/// A gateway whose counts of quotas can be out of reach.
+async fn fragile(site: Site) -> (Gateway, Arc<Fragile>) {
     let mut fragile = None;
-    let site = Site::before(&origin).with(|settings| allow(settings, daily(10)));
     let gateway = site
         .start_with(|store| {
             let quotas = Arc::clone(store.quotas.as_ref().unwrap());
@@ -317,7 +354,14 @@ async fn without_the_store_a_gateway_counts_alone_and_never_beyond_the_limit_tha
             Store { quotas: Some(Arc::<Fragile>::clone(wrapped)), ..store }
         })
         .await;
-    let fragile = fragile.unwrap();
+    (gateway, fragile.unwrap())
+}
+
+#[tokio::test]
+async fn without_the_store_a_gateway_counts_alone_and_never_beyond_the_limit_that_it_knows() {
+    let origin = Origin::answering("ok").await;
+    let site = Site::before(&origin).with(|settings| allow(settings, daily(10)));
+    let (gateway, fragile) = fragile(site).await;
     let (known, new) = (gateway.issue("alice").await, gateway.issue("bob").await);
     assert_eq!(passing(&gateway, &known, 4).await, 4);
     fragile.away.store(true, Ordering::Release);

@@ -100,6 +100,19 @@ impl QuotaCounts {
         QuotaCounts { slots: Slots::new(keys), is_changed: AtomicBool::new(false), forgotten }
     }
 
+    /// A table of another size that goes on with these counts. It takes what this table still has to save as saved, so
+    /// this one must be saved before the new one.
+    pub fn resized(&self, keys: usize) -> QuotaCounts {
+        let saved = |counted: Counted| Counted { saved: counted.used(), unsaved: 0, ..counted };
+        let (slots, forgotten) = (self.slots.resized(keys, saved), Arc::clone(&self.forgotten));
+        QuotaCounts { slots, is_changed: AtomicBool::new(false), forgotten }
+    }
+
+    /// Whether all events are saved.
+    pub fn is_saved(&self) -> bool {
+        !self.is_changed.load(Ordering::Acquire)
+    }
+
     /// Counts an event, if it is within the quota. Returns what is left of it, or the time until the period ends;
     /// `None`: the lasting count must be read first ([`QuotaCounts::begin`]).
     pub fn take(&self, quota: Quota, key: &impl Hash, now: Timestamp) -> Option<Result<Left, Duration>> {
@@ -261,6 +274,19 @@ mod tests {
         counts.begin(QUOTA, &1, (ID, 0), tomorrow).unwrap();
         counts.saved(&rest, 100);
         assert_eq!(counts.look(QUOTA, &1, tomorrow).unwrap().unwrap().events, 2, "that was another day");
+    }
+
+    #[test]
+    fn a_table_of_another_size_goes_on_with_the_counts() {
+        let (counts, now) = (counts(8), at("2026-11-30T12:00:00Z"));
+        counts.begin(QUOTA, &1, (ID, 1), now).unwrap();
+        let larger = counts.resized(1_000);
+        assert_eq!(larger.take(QUOTA, &1, now).unwrap().unwrap().events, 0);
+        assert!(larger.take(QUOTA, &1, now).unwrap().is_err());
+        let [unsaved] = larger.unsaved()[..] else { panic!("one key has events") };
+        assert_eq!(unsaved.events, 1, "the first event is saved from the first table");
+        assert_eq!(counts.unsaved().len(), 1);
+        assert_eq!(larger.resized(8).look(QUOTA, &1, now), larger.look(QUOTA, &1, now));
     }
 
     #[test]

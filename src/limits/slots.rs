@@ -3,6 +3,7 @@
 //! It stores no keys, only their hashes under a secret of this process. The keys of a set share a lock. When a set is
 //! full, the key with the lowest rank is evicted; what the rank means is up to the state.
 
+use std::convert::Infallible;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Mutex, PoisonError};
 
@@ -35,6 +36,19 @@ impl<S: State> Slots<S> {
         Slots { sets: (0..sets).map(|_| Mutex::default()).collect(), secret: RandomState::new() }
     }
 
+    /// A table of another size with the same keys. `copy` makes their states.
+    pub(super) fn resized(&self, keys: usize, copy: impl Fn(S) -> S) -> Slots<S> {
+        let resized = Slots { secret: self.secret.clone(), ..Slots::new(keys) };
+        self.each(|key, state| {
+            let put = |new: &mut S| {
+                *new = copy(*state);
+                Ok::<_, Infallible>(())
+            };
+            resized.change_numbered(key, put, drop);
+        });
+        resized
+    }
+
     /// Reads or changes the state of a key under the lock of its set; `None` if the table does not have the key.
     pub(super) fn known<T>(&self, key: &impl Hash, with: impl FnOnce(&mut S) -> T) -> Option<T> {
         self.numbered(self.hash(key), with)
@@ -48,7 +62,15 @@ impl<S: State> Slots<S> {
         with: impl FnOnce(&mut S) -> Result<T, E>,
         evicted: impl FnOnce(S),
     ) -> Option<Result<T, E>> {
-        let key = self.hash(key);
+        self.change_numbered(self.hash(key), with, evicted)
+    }
+
+    fn change_numbered<T, E>(
+        &self,
+        key: u64,
+        with: impl FnOnce(&mut S) -> Result<T, E>,
+        evicted: impl FnOnce(S),
+    ) -> Option<Result<T, E>> {
         self.in_set(key, |set| {
             let slot = set.iter_mut().min_by_key(|slot| (slot.key != key, slot.state.rank()))?;
             let is_new = slot.key != key;

@@ -42,7 +42,7 @@ pub struct Remaining {
 impl QuotaLimiter {
     pub(super) fn new(rule: &QuotaRule, kept: Quotas, counters: &ProcessCounters) -> QuotaLimiter {
         let counters = counters.rate(&rule.name);
-        QuotaLimiter { rule: rule.clone(), counts: kept.table(&rule.name, rule.max_keys, &counters), kept, counters }
+        QuotaLimiter { rule: rule.clone(), counts: kept.table(rule, &counters), kept, counters }
     }
 
     pub(super) fn applied<'a>(&'a self, facts: &Facts<'a>) -> AppliedQuota<'a> {
