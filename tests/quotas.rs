@@ -10,9 +10,9 @@ use async_trait::async_trait;
 use tokengate::clock::{Period, Timestamp};
 use tokengate::config::settings::{self, QuotaRule, RateFact, RateKey, Settings, StoreUrl};
 use tokengate::limits::Quota;
-use tokengate::rates::Remaining;
+use tokengate::rates::{Holder, QuotaPart, Remaining};
 use tokengate::store::{QuotaCount, QuotaStore, Store, StoreError};
-use tokengate::token::TokenKey;
+use tokengate::token::{SubjectId, TokenKey};
 use tokio::task::JoinSet;
 
 use crate::rates::{limit, one, rate};
@@ -38,11 +38,11 @@ fn daily(limit: u64) -> Vec<QuotaRule> {
     vec![quota("daily", one(RateFact::Token), limit, Period::Day)]
 }
 
-/// What a token has left, as the store knows it.
+/// What a token has left of the first quota, as the store knows it.
 async fn left(store: &Store, rules: &[QuotaRule], key: &str, now: Timestamp) -> u64 {
-    let digest = TokenKey::parse(key).unwrap().digest();
+    let holder = Holder { token: Some(TokenKey::parse(key).unwrap().digest()), user: SubjectId(0) };
     let quotas = store.quotas.as_ref().unwrap();
-    Remaining::of_token(&**quotas, rules, digest, now).await.unwrap()[0].left
+    Remaining::of(&**quotas, &QuotaPart::all(rules, &[]), holder, now).await.unwrap()[0].left
 }
 
 /// How many requests pass until the first refusal, at most `most`.

@@ -23,6 +23,7 @@ use crate::config::settings::{
     Auth, Browser, ForwardAuthorization, HostHeader, HostPattern, Login, PathPattern, Route, StoreUrl,
 };
 use crate::gateway::Member;
+use crate::rates::QuotaPart;
 use crate::telemetry::{EndpointGauge, EndpointNumbers, History, ProcessCounters, Recorder};
 use crate::tls::Certificate;
 use crate::units::{ByteSize, HumanDuration};
@@ -55,7 +56,10 @@ pub(super) fn new(sources: Sources<'_>) -> (Arc<Monitor>, Sampler) {
     };
     let quotas = {
         let in_use = in_use.clone();
-        move || in_use.borrow().settings.quotas.clone()
+        move || {
+            let settings = Arc::clone(&in_use.borrow().settings);
+            QuotaPart::all(&settings.quotas, &settings.routes)
+        }
     };
     let refused = Arc::clone(&services.counts.refused_tokens);
     let (services, clock, started) = (services.clone(), clock.clone(), clock.now());

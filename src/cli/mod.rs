@@ -23,6 +23,7 @@ mod init;
 mod list;
 mod live;
 mod progress;
+mod quotas;
 mod rotate_key;
 mod runtime;
 mod serve;

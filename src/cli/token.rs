@@ -7,10 +7,11 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::args::{LimitOptions, Paging, TokenCommand, TokenEdit};
+use super::quotas::{self, Quotas};
 use super::show::{Colour, Table};
-use super::{check, show, store};
+use super::{show, store};
 use crate::clock::{Clock, Timestamp};
-use crate::rates::Remaining;
+use crate::rates::Holder;
 use crate::store::{
     End, Issued, LimitChanges, NamedToken, OnConflict, Store, Terms, TokenDetails, TokenFilter, TokenKind, TokenLimits,
     TokenRef, User,
@@ -62,17 +63,16 @@ pub fn run(config: &Path, command: TokenCommand) -> Result<()> {
         }
         TokenCommand::List { user, paging } => store::with(config, async |store| list(&store, user, &paging).await),
         TokenCommand::Show { id, json } => {
-            let quotas = check::settings(config)?.quotas;
+            let quotas = Quotas::of(config)?;
             store::with(config, async |store| {
                 let token = found(&store, TokenRef::Id(TokenId(id))).await?;
-                let remaining = match &store.quotas {
-                    Some(kept) => {
-                        let now = Clock::system().now();
-                        Remaining::of_token(&**kept, &quotas, token.record.digest, now).await?
-                    }
-                    None => Vec::new(),
-                };
-                if json { show::json(&with_quotas(as_json(&token), &remaining)) } else { details(&token, &remaining) }
+                let holder = Holder { token: Some(token.record.digest), user: token.record.owner.id };
+                let remaining = quotas.left(&store, holder).await?;
+                if json {
+                    return show::json(&quotas::with(as_json(&token), &remaining));
+                }
+                details(&token)?;
+                quotas::tell(&remaining)
             })
         }
         TokenCommand::Rotate { id, overlap, at_once, yes, json } => store::with(config, async |store| {
@@ -242,7 +242,7 @@ fn row(token: &TokenDetails) -> Vec<(String, Option<Colour>)> {
     ]
 }
 
-fn details(token: &TokenDetails, remaining: &[Remaining]) -> Result<()> {
+fn details(token: &TokenDetails) -> Result<()> {
     let at = |at: Option<Timestamp>| at.map_or_else(|| "never".to_owned(), |at| at.to_string());
     let rows = [
         ("id", token.record.id.to_string()),
@@ -263,10 +263,7 @@ fn details(token: &TokenDetails, remaining: &[Remaining]) -> Result<()> {
         ("exposed", at(token.exposed)),
         ("note", token.note.clone()),
     ];
-    rows.iter().try_for_each(|(name, value)| show::line(format!("{name:<14}{value}")))?;
-    remaining.iter().try_for_each(|Remaining { quota, limit, left, until }| {
-        show::line(format!("{:<14}{left} of {limit} left until {until} ({quota})", "quota"))
-    })
+    rows.iter().try_for_each(|(name, value)| show::line(format!("{name:<14}{value}")))
 }
 
 fn kind(token: &TokenDetails) -> &'static str {
@@ -299,15 +296,6 @@ fn rate(token: &TokenDetails) -> Option<String> {
 
 fn unused_days(token: &TokenDetails) -> Option<u32> {
     token.record.restrictions.use_by.map(|use_by| use_by.days)
-}
-
-/// A token with what it has left of the quotas.
-fn with_quotas(mut token: Value, remaining: &[Remaining]) -> Value {
-    let quota = |Remaining { quota, limit, left, until }: &Remaining| json!({ "name": quota, "limit": limit, "remaining": left, "until": until.to_string() });
-    if let Some(fields) = token.as_object_mut() {
-        fields.insert("quotas".to_owned(), remaining.iter().map(quota).collect());
-    }
-    token
 }
 
 fn as_json(token: &TokenDetails) -> Value {

@@ -7,9 +7,11 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::args::{Paging, PasswordSource, UserCommand, UserCreate, UserEdit};
+use super::quotas::{self, Quotas};
 use super::show::{Colour, Table};
 use super::{check, show, store, token};
 use crate::config::settings::StoreUrl;
+use crate::rates::Holder;
 use crate::store::{AccountError, DetailsChange, NewUser, Page, Password, Store, TokenFilter, User};
 use crate::token::SubjectId;
 
@@ -21,10 +23,18 @@ pub fn run(config: &Path, command: UserCommand) -> Result<()> {
     match command {
         UserCommand::Create(order) => create(config, order),
         UserCommand::List(paging) => store::with(config, async |store| list(&store, &paging).await),
-        UserCommand::Show { name, json } => store::with(config, async |store| {
-            let user = store::user(&store, &name).await?;
-            if json { show::json(&as_json(&user)) } else { details(&user) }
-        }),
+        UserCommand::Show { name, json } => {
+            let quotas = Quotas::of(config)?;
+            store::with(config, async |store| {
+                let user = store::user(&store, &name).await?;
+                let remaining = quotas.left(&store, Holder { token: None, user: user.account.id }).await?;
+                if json {
+                    return show::json(&quotas::with(as_json(&user), &remaining));
+                }
+                details(&user)?;
+                quotas::tell(&remaining)
+            })
+        }
         UserCommand::Edit(order) => store::with(config, async |store| edit(&store, order).await),
         UserCommand::Groups { name, add, remove, clear, json } => store::with(config, async |store| {
             let user = store::user(&store, &name).await?;

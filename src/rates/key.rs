@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::hash::{Hash, Hasher};
 
+use super::Holder;
 use crate::config::settings::{RateFact, RateKey};
 use crate::identity::Identity;
 use crate::limits::Client;
@@ -49,6 +50,17 @@ impl Hash for Value<'_> {
 impl<'r> Key<'r> {
     pub(super) fn of(key: RateKey, facts: &Facts<'r>) -> Key<'r> {
         Key(Value::of(key.0, facts), key.1.map(|other| Value::of(other, facts)))
+    }
+
+    /// The count of a token or user, of which no request is at hand. `route` matters only if the key has the route.
+    pub(super) fn held(key: RateKey, holder: Holder, route: &'r str) -> Key<'r> {
+        let value = |fact| match (fact, holder.token) {
+            (RateFact::Token, Some(token)) => Value::Token(token),
+            // Quotas never count by address.
+            (RateFact::Token | RateFact::User | RateFact::Address, _) => Value::User(holder.user.0),
+            (RateFact::Route, _) => Value::Route(route),
+        };
+        Key(value(key.0), key.1.map(value))
     }
 
     /// The count of a token.

@@ -15,6 +15,7 @@ mod key;
 mod limiter;
 mod own;
 mod quota;
+mod remaining;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +34,7 @@ use key::Key;
 use limiter::{Applied, AppliedRate, Count};
 use own::OwnLimits;
 use quota::QuotaLimiter;
-pub use quota::Remaining;
+pub use remaining::{Holder, QuotaPart, Remaining};
 
 /// The rates and quotas of one configuration.
 #[derive(Default)]

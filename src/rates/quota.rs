@@ -6,9 +6,8 @@ use std::time::Duration;
 use super::key::{Facts, Key};
 use crate::cache::Quotas;
 use crate::clock::Timestamp;
-use crate::config::settings::{QuotaRule, RateFact, RateKey};
+use crate::config::settings::QuotaRule;
 use crate::limits::{Left, QuotaCounts};
-use crate::store::{QuotaCount, QuotaStore, StoreError};
 use crate::telemetry::{ProcessCounters, RateCounters};
 use crate::token::TokenDigest;
 
@@ -24,19 +23,6 @@ pub(super) struct QuotaLimiter {
 pub(super) struct AppliedQuota<'a> {
     limiter: &'a QuotaLimiter,
     key: Key<'a>,
-}
-
-/// What a token has left of a quota.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Remaining {
-    /// The name of the quota.
-    pub quota: String,
-    /// Its limit.
-    pub limit: u64,
-    /// Number of requests that may still come.
-    pub left: u64,
-    /// When the period ends.
-    pub until: Timestamp,
 }
 
 impl QuotaLimiter {
@@ -89,37 +75,6 @@ impl AppliedQuota<'_> {
 }
 
 /// The name of a count in the store. The period is a part of it, so that a quota with another period begins with zero.
-fn id(rule: &QuotaRule, key: &Key<'_>) -> TokenDigest {
+pub(super) fn id(rule: &QuotaRule, key: &Key<'_>) -> TokenDigest {
     key.shared(&format!("quota {} {}", rule.quota.period, rule.name))
-}
-
-impl Remaining {
-    /// What a token has left of the quotas that count by token alone, as the store knows it.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the answer is unknown.
-    pub async fn of_token(
-        store: &dyn QuotaStore,
-        rules: &[QuotaRule],
-        token: TokenDigest,
-        now: Timestamp,
-    ) -> Result<Vec<Remaining>, StoreError> {
-        let rules: Vec<_> = rules.iter().filter(|rule| rule.key == RateKey(RateFact::Token, None)).collect();
-        let count = |rule: &&QuotaRule| {
-            let since = rule.quota.period.at(now).since;
-            QuotaCount { id: id(rule, &Key::token(token)), since }
-        };
-        let counts: Vec<_> = rules.iter().map(count).collect();
-        if counts.is_empty() {
-            return Ok(Vec::new());
-        }
-        let used = store.used(&counts).await?;
-        let remaining = |(rule, used): (&QuotaRule, u64)| Remaining {
-            quota: rule.name.clone(),
-            limit: rule.quota.limit,
-            left: rule.quota.limit.saturating_sub(used),
-            until: rule.quota.period.at(now).end,
-        };
-        Ok(rules.into_iter().zip(used).map(remaining).collect())
-    }
 }

@@ -35,18 +35,26 @@ async fn a_key_is_shown_once_and_on_no_other_page() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_of_a_token_shows_what_is_left_of_its_quotas() {
+async fn the_pages_of_a_token_and_of_its_user_show_what_is_left_of_its_quotas() {
     use tokengate::config::settings::{RateFact, RateKey};
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
-    let rule = crate::quotas::quota("daily", RateKey(RateFact::Token, None), 10, tokengate::clock::Period::Day);
-    gateway.reload(|settings| crate::quotas::allow(settings, vec![rule])).await.unwrap();
+    let rule =
+        |name, fact, limit| crate::quotas::quota(name, RateKey(fact, None), limit, tokengate::clock::Period::Day);
+    let rules = vec![rule("daily", RateFact::Token, 10), rule("contract", RateFact::User, 20)];
+    gateway.reload(|settings| crate::quotas::allow(settings, rules)).await.unwrap();
     let issued = gateway.store.ledger.issue_login(gateway.user("alice").await).await.unwrap();
     assert_eq!(Ask::get("/api/").token(issued.key.expose()).to(&gateway).await.status, 200);
     let browser = Browser::of(&gateway, "root").await;
     crate::support::eventually(crate::support::PATIENCE, "the request is saved", || async {
         let page = browser.page(&format!("/tokens/{}", issued.id)).await;
-        page.contains("Left of daily") && page.contains("9 of 10 requests")
+        page.contains("Quota daily") && page.contains("9 of 10 requests left")
+    })
+    .await;
+    let user = format!("/users/{}", gateway.user("alice").await);
+    crate::support::eventually(crate::support::PATIENCE, "the request of the user is saved", || async {
+        let page = browser.page(&user).await;
+        page.contains("Quota contract") && page.contains("19 of 20 requests left")
     })
     .await;
 }

@@ -26,7 +26,7 @@ const CALLERS: [&str; 7] = [
 ];
 
 /// Method, path, body, and the status for each caller. `{user}` and `{token}` are the target of the request.
-const TABLE: [(&str, &str, &str, [u16; 7]); 27] = [
+const TABLE: [(&str, &str, &str, [u16; 7]); 28] = [
     ("GET", "/users", "", [401, 403, 403, 200, 200, 200, 200]),
     ("POST", "/users", r#"{"name": "new {user}"}"#, [401, 403, 403, 403, 403, 201, 201]),
     ("GET", "/users/{user}", "", [401, 403, 403, 200, 403, 200, 200]),
@@ -46,6 +46,7 @@ const TABLE: [(&str, &str, &str, [u16; 7]); 27] = [
     ("POST", "/tokens/lookup", r#"{"text": "{key}"}"#, [401, 403, 403, 200, 403, 200, 200]),
     ("GET", "/tokens/{token}", "", [401, 403, 403, 200, 403, 200, 200]),
     ("GET", "/tokens/{token}/quotas", "", [401, 403, 403, 200, 403, 200, 200]),
+    ("GET", "/users/{user}/quotas", "", [401, 403, 403, 200, 403, 200, 200]),
     ("PATCH", "/tokens/{token}", r#"{"expires": null}"#, [401, 403, 403, 200, 403, 200, 200]),
     ("POST", "/tokens/{token}/rotate", "{}", [401, 403, 403, 201, 403, 201, 201]),
     ("POST", "/tokens/{token}/revoke", "", [401, 403, 403, 200, 403, 200, 200]),

@@ -20,7 +20,7 @@ async fn what_a_token_has_left_of_its_quotas_is_shown(api: Api) {
     let rules = vec![
         rule("daily", RateFact::Token, Period::Day),
         rule("contract", RateFact::User, Period::Month),
-        rule("monthly", RateFact::Token, Period::Month),
+        crate::quotas::quota("each", RateKey(RateFact::Token, Some(RateFact::Route)), 10, Period::Day),
     ];
     let alice = api.user("alice").await;
     let issued = json(&api.ask("POST", &format!("/users/{alice}/tokens"), Some(json!({"name": "ci"}))).await);
@@ -33,14 +33,36 @@ async fn what_a_token_has_left_of_its_quotas_is_shown(api: Api) {
     }
     let now = api.gateway.clock().now();
     let until = |period: Period| period.at(now).end.to_string();
-    let expected = json!({"quotas": [
-        {"name": "daily", "limit": 10, "remaining": 7, "until": until(Period::Day)},
-        {"name": "monthly", "limit": 10, "remaining": 7, "until": until(Period::Month)},
-    ]});
+    // The site has further routes.
+    let all = async |path: &str| {
+        let mut all = api.done("GET", path, None).await;
+        let known =
+            |quota: &Value| ["api", "scoped"].map(Value::from).contains(&quota["route"]) || quota["route"].is_null();
+        all["quotas"].as_array_mut().unwrap().retain(known);
+        all
+    };
+    let shown = |daily, contract, on_api| {
+        let each = |route: &str, left| {
+            json!({"name": "each", "key": "token+route", "route": route, "limit": 10, "remaining": left,
+                "until": until(Period::Day)})
+        };
+        let quotas = [
+            json!({"name": "daily", "key": "token", "route": null, "limit": 10, "remaining": daily,
+                "until": until(Period::Day)}),
+            json!({"name": "contract", "key": "user", "route": null, "limit": 10, "remaining": contract,
+                "until": until(Period::Month)}),
+            each("api", on_api),
+            each("scoped", 10),
+        ];
+        json!({ "quotas": quotas })
+    };
     crate::support::eventually(crate::support::PATIENCE, "the requests are saved", || async {
-        api.done("GET", &path, None).await == expected
+        all(&path).await == shown(7, 7, 7)
     })
     .await;
+    let of_user = all(&format!("/users/{alice}/quotas")).await;
+    assert_eq!(of_user, shown(10, 7, 10), "where the key names the token, sessions count for their user");
+    assert_eq!(api.ask("GET", "/users/999999/quotas", None).await.status, 404);
     assert_eq!(api.ask("GET", "/tokens/999999/quotas", None).await.status, 404);
 }
 

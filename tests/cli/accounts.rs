@@ -138,21 +138,30 @@ fn after_a_revocation_token_create_issues_a_fresh_token() {
 }
 
 #[test]
-fn what_a_token_has_left_of_its_quotas_is_shown() {
+fn what_tokens_and_users_have_left_of_quotas_is_shown() {
     let quota = |name, key| format!("[quotas.{name}]\nkey = \"{key}\"\nlimit = 10\nperiod = \"month\"\n");
     let folder = Folder::with(&format!("{}{}{}", super::CONFIG, quota("monthly", "token"), quota("all", "user")));
     folder.create_user("alice");
     let shown = folder.say("token show 1");
-    let line = shown.lines().last().unwrap();
-    assert!(
-        line.starts_with("quota         10 of 10 left until ") && line.ends_with("01T00:00:00.000Z (monthly)"),
-        "{line}"
-    );
-    let quotas = folder.json("token show 1 --json")["quotas"].clone();
-    assert_eq!(
-        (&quotas[0]["name"], &quotas[0]["remaining"], quotas.as_array().unwrap().len()),
-        (&json!("monthly"), &json!(10), 1)
-    );
+    for shown in [shown, folder.say("user show alice")] {
+        for end in ["(monthly, for each token)", "(all, for each user)"] {
+            let line = shown.lines().find(|line| line.ends_with(end)).unwrap();
+            assert!(
+                line.starts_with("quota         10 of 10 left until ") && line.contains("01T00:00:00.000Z"),
+                "{line}"
+            );
+        }
+    }
+    for shown in [folder.json("token show 1 --json"), folder.json("user show alice --json")] {
+        let quotas = shown["quotas"].as_array().unwrap();
+        let of = |place: usize| (&quotas[place]["name"], &quotas[place]["key"], &quotas[place]["remaining"]);
+        let mut shown = [of(0), of(1)];
+        shown.sort_by_key(|(name, ..)| name.to_string());
+        assert_eq!(
+            shown,
+            [(&json!("all"), &json!("user"), &json!(10)), (&json!("monthly"), &json!("token"), &json!(10))]
+        );
+    }
 }
 
 #[test]

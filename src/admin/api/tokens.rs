@@ -199,7 +199,7 @@ async fn reset_login(call: Call, id: Id, name: Name) -> Result<Response, Problem
     call.once(name, Reset(id.of_user())).await
 }
 
-/// What a token has left of the quotas that count by token
+/// What a token has left of the quotas
 ///
 /// The numbers are those of the store: they lag a second behind.
 #[utoipa::path(get, path = "/tokens/{id}/quotas", operation_id = "get_token_quotas", tag = "tokens",
@@ -208,7 +208,7 @@ async fn reset_login(call: Call, id: Id, name: Name) -> Result<Response, Problem
 async fn quotas(call: Call, id: Id) -> Result<Json<QuotaList>, Problem> {
     let acting = call.acting();
     let token = acting.token(id.of_token()).await?;
-    Ok(Json(acting.remaining(&token, &call.api.monitor.quotas()).await?.into()))
+    Ok(Json(acting.left_for_token(&token, &call.api.monitor.quotas()).await?.into()))
 }
 
 async fn found(call: &Call, id: TokenId) -> Result<Json<Token>, Problem> {

@@ -12,7 +12,7 @@ use super::once::{Creation, Made, Said};
 use super::problem::Problem;
 use super::request::{Asked, Body, Id};
 use super::shapes::{
-    Active, CreatedUser, Details, GroupList, Groups, Issued, NewPassword, NewUser, Rights, User, UserList,
+    Active, CreatedUser, Details, GroupList, Groups, Issued, NewPassword, NewUser, QuotaList, Rights, User, UserList,
     UserParameters,
 };
 use crate::admin::operations::{Acting, OperationError};
@@ -47,6 +47,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
         .routes(routes!(list))
         .routes(routes!(show, edit, delete))
+        .routes(routes!(quotas))
         .routes(routes!(set_active))
         .routes(routes!(set_rights))
         .routes(routes!(set_groups))
@@ -79,6 +80,19 @@ async fn create(call: Call, Said(name, user): Said<NewUser>) -> Result<Response,
     responses((status = 200, description = "The user.", body = User)))]
 async fn show(call: Call, id: Id) -> Result<Json<User>, Problem> {
     found(&call, id.of_user()).await
+}
+
+/// What a user has left of the quotas
+///
+/// Quotas with `token` in their key count a user's sessions and certificates here; each token has a count of its own. The
+/// numbers are those of the store: they lag a second behind.
+#[utoipa::path(get, path = "/users/{id}/quotas", operation_id = "get_user_quotas", tag = "users",
+    params(("id" = i64, Path, minimum = 1, description = "The user.")),
+    responses((status = 200, description = "The quotas.", body = QuotaList)))]
+async fn quotas(call: Call, id: Id) -> Result<Json<QuotaList>, Problem> {
+    let acting = call.acting();
+    let user = acting.user(id.of_user()).await?;
+    Ok(Json(acting.left_for_user(&user, &call.api.monitor.quotas()).await?.into()))
 }
 
 /// Changes a user's name, e-mail address, personal names or rate

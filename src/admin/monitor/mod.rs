@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-use crate::config::settings::QuotaRule;
 use crate::limits::{Tallied, Tally};
+use crate::rates::QuotaPart;
 use crate::telemetry::history::Reach;
 use crate::telemetry::{History, LatestRefusals, Recorder, RefusedRequest};
 use crate::token::TokenId;
@@ -34,7 +34,7 @@ pub type AskStatus = Arc<dyn Fn() -> Status + Send + Sync>;
 pub type AskNames = Arc<dyn Fn() -> Names + Send + Sync>;
 
 /// Returns the quotas of the configuration in use.
-pub type AskQuotas = Arc<dyn Fn() -> Vec<QuotaRule> + Send + Sync>;
+pub type AskQuotas = Arc<dyn Fn() -> Vec<QuotaPart> + Send + Sync>;
 
 /// Traffic and status of the gateway.
 pub struct Monitor {
@@ -85,7 +85,7 @@ impl Monitor {
     }
 
     /// Returns the quotas of the configuration in use.
-    pub(super) fn quotas(&self) -> Vec<QuotaRule> {
+    pub(super) fn quotas(&self) -> Vec<QuotaPart> {
         (self.quotas)()
     }
 

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use super::{Acting, OperationError, Rights, SCOPE, check_position};
 use crate::clock::Timestamp;
-use crate::config::settings::QuotaRule;
-use crate::rates::Remaining;
+use crate::rates::{Holder, QuotaPart, Remaining};
 use crate::store::{
-    End, Issued, LedgerError, Listing, NamedToken, Revocation, Terms, TokenDetails, TokenQuery, TokenRef,
+    End, Issued, LedgerError, Listing, NamedToken, Revocation, Terms, TokenDetails, TokenQuery, TokenRef, User,
 };
 use crate::token::{ScopeSet, SubjectId, TokenId};
 
@@ -97,13 +96,26 @@ impl Acting<'_> {
     ///
     /// # Errors
     /// [`OperationError::Unavailable`].
-    pub async fn remaining(
+    pub async fn left_for_token(
         &self,
         token: &TokenDetails,
-        quotas: &[QuotaRule],
+        quotas: &[QuotaPart],
     ) -> Result<Vec<Remaining>, OperationError> {
+        let holder = Holder { token: Some(token.record.digest), user: token.record.owner.id };
+        self.left(holder, quotas).await
+    }
+
+    /// Returns what a user has left of these quotas, without tokens.
+    ///
+    /// # Errors
+    /// [`OperationError::Unavailable`].
+    pub async fn left_for_user(&self, user: &User, quotas: &[QuotaPart]) -> Result<Vec<Remaining>, OperationError> {
+        self.left(Holder { token: None, user: user.account.id }, quotas).await
+    }
+
+    async fn left(&self, holder: Holder, quotas: &[QuotaPart]) -> Result<Vec<Remaining>, OperationError> {
         let Some(store) = &self.store.quotas else { return Ok(Vec::new()) };
-        Ok(Remaining::of_token(&**store, quotas, token.record.digest, self.operations.clock.now()).await?)
+        Ok(Remaining::of(&**store, quotas, holder, self.operations.clock.now()).await?)
     }
 
     /// Returns one token.

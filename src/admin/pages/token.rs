@@ -48,7 +48,7 @@ async fn page_of(id: i64, visit: &Visit, failed: Option<OperationError>) -> Answ
     let query = AuditQuery { user, token: Some(id), limit: ENTRIES, ..AuditQuery::default() };
     let entries = acting.audit(&query).await?.entries;
     let used = acting.days_of_use(id).await?;
-    let remaining = acting.remaining(&token, &visit.app.monitor.quotas()).await?;
+    let remaining = acting.left_for_token(&token, &visit.app.monitor.quotas()).await?;
     let key = visit.take_key(id);
     let (recoverable, refused) = (visit.app.tokens.recoverable, visit.app.monitor.refused(id));
     let (example, days, now) = (example(visit), days(visit.now(), &used), visit.now());

@@ -7,6 +7,7 @@ use super::{Answer, Failure, Id, text};
 use crate::admin::operations::OperationError;
 use crate::admin::visit::{Sent, Visit};
 use crate::clock::Timestamp;
+use crate::rates::Remaining;
 use crate::store::{AuditEntry, AuditQuery, TokenDetails, TokenQuery, User};
 use crate::token::SubjectId;
 
@@ -26,6 +27,8 @@ struct Page {
     /// True if one of the tokens may still be valid.
     revocable: bool,
     entries: Vec<AuditEntry>,
+    /// What the user has left of the quotas.
+    remaining: Vec<Remaining>,
     now: Timestamp,
 }
 
@@ -41,6 +44,7 @@ async fn page_of(id: i64, visit: &Visit, failed: Option<OperationError>) -> Answ
     let (id, acting) = (SubjectId(id), visit.acting());
     let (status, shell) = refused(visit, Section::Users, failed)?;
     let user = acting.user(id).await?;
+    let remaining = acting.left_for_user(&user, &visit.app.monitor.quotas()).await?;
     let tokens = acting.tokens(&TokenQuery { owner: Some(id), limit: TOKENS, ..TokenQuery::default() }).await?;
     let entries = acting.audit(&AuditQuery { user: Some(id), limit: ENTRIES, ..AuditQuery::default() }).await?;
     let (now, more_tokens) = (visit.now(), tokens.next != crate::store::PagePosition::Start);
@@ -54,6 +58,7 @@ async fn page_of(id: i64, visit: &Visit, failed: Option<OperationError>) -> Answ
             revocable: more_tokens || tokens.entries.iter().any(|token| text::can_be_revoked(token, &now)),
             tokens: tokens.entries,
             entries: entries.entries,
+            remaining,
             now,
         },
     ))

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use super::Time;
 use crate::rates::Remaining;
 
-/// What a token has left of its quotas.
+/// What a token or user has left of the quotas.
 #[derive(Serialize, ToSchema)]
 pub(in crate::admin::api) struct QuotaList {
     quotas: Vec<Quota>,
@@ -17,6 +17,10 @@ pub(in crate::admin::api) struct QuotaList {
 struct Quota {
     /// Its name in the configuration.
     name: String,
+    /// What has a count of its own: `token`, `user`, `route` or two of them.
+    key: String,
+    /// The route, if each route has a count of its own.
+    route: Option<String>,
     /// Requests in the whole period.
     #[schema(minimum = 1)]
     limit: u64,
@@ -31,6 +35,8 @@ impl From<Vec<Remaining>> for QuotaList {
     fn from(all: Vec<Remaining>) -> QuotaList {
         let quota = |left: Remaining| Quota {
             name: left.quota,
+            key: left.key.to_string(),
+            route: left.route.as_deref().map(str::to_owned),
             limit: left.limit,
             remaining: left.left,
             until: Time(left.until),
