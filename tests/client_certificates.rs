@@ -3,6 +3,8 @@
 mod handshakes;
 mod programs;
 mod revocation;
+mod stores;
+mod streams;
 mod upstreams;
 mod users;
 
@@ -26,6 +28,8 @@ use tokengate::config::settings::{
 };
 use tokengate::tls::{ClientAuthorities, NameKind};
 use tokengate::token::AuthMethod;
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use crate::support::client::{Http, connect};
 use crate::support::gateway::route;
@@ -163,6 +167,11 @@ fn set(settings: &mut Settings, clients: Option<Arc<ClientCertificates>>) {
 
 /// `/cert/` needs a certificate, `/both/` a certificate or a token, `/free/` takes one, `/live/` streams.
 fn site(origin: &Origin, ca: &ClientCa, asks: &Asks) -> Site {
+    asking(Site::before(origin), ca, asks)
+}
+
+/// The same on another site.
+fn asking(site: Site, ca: &ClientCa, asks: &Asks) -> Site {
     let with = |name: &str, credentials: &[AuthMethod], auth| Route {
         credentials: credentials.to_vec(),
         forward_certificate: ForwardCertificate::Leaf,
@@ -170,7 +179,7 @@ fn site(origin: &Origin, ca: &ClientCa, asks: &Asks) -> Site {
     };
     let certificate = [AuthMethod::Certificate];
     let both = [AuthMethod::Token, AuthMethod::Certificate];
-    Site::before(origin).with(|settings| {
+    site.with(|settings| {
         set(settings, certificates(ca, asks));
         settings.routes.extend([
             with("cert", &certificate, Auth::Required),
@@ -202,6 +211,10 @@ fn config(gateway: &Gateway, client: Option<&Client>, http: Http) -> Arc<ClientC
 async fn ask(gateway: &Gateway, client: Option<&Client>, http: Http, ask: &Ask) -> Option<Answer> {
     let config = config(gateway, client, http);
     let stream = connect(gateway.address(), &config, "localhost").await.ok()?;
+    ask_over(stream, http, ask).await
+}
+
+async fn ask_over(stream: TlsStream<TcpStream>, http: Http, ask: &Ask) -> Option<Answer> {
     match http {
         Http::One => {
             let mut wire = Wire::over(stream);

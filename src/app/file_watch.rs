@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
 use super::reload::{Extent, FILE_CHANGED, Reloader};
+use super::revocation::Revocation;
 use crate::config::settings::Listener;
 
 /// How often files are checked.
@@ -36,6 +37,7 @@ pub(super) async fn run(reloader: Arc<Reloader>) {
     let mut certificates = Watched::unsettled(certificates_of(&reloader));
     let mut configuration = Watched::unsettled(Vec::new());
     let mut key_file = Watched::unsettled(vec![reloader.built.borrow().settings.store.key_file.clone()]);
+    let mut revocation = Revocation::default();
     let mut interval = tokio::time::interval(INTERVAL);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -65,6 +67,7 @@ pub(super) async fn run(reloader: Arc<Reloader>) {
         if certificates.has_changed(look(&certificates.files).await) {
             reloader.renew_certificates().await;
         }
+        revocation.look(&reloader.built.borrow().settings, reloader.builder.clock.now());
     }
 }
 

@@ -27,6 +27,7 @@ mod monitor;
 mod prune;
 mod reload;
 mod resolve;
+mod revocation;
 mod running;
 mod sampler;
 mod signals;

@@ -19,6 +19,7 @@ use super::inherited::Inherited;
 use super::internal::Internal;
 use super::logs::Logs;
 use super::monitor;
+use super::revocation;
 use super::sockets::Sockets;
 use super::traces::TraceControl;
 use super::worker::{Order, Switch};
@@ -327,7 +328,9 @@ impl Reloader {
             is_current: !failed.contains(&certificate.name),
         });
         let gauges = gauges.collect();
-        *self.builder.services.counts.certificates.lock().unwrap_or_else(PoisonError::into_inner) = gauges;
+        let counts = &self.builder.services.counts;
+        *counts.certificates.lock().unwrap_or_else(PoisonError::into_inner) = gauges;
+        *counts.revocation_lists.lock().unwrap_or_else(PoisonError::into_inner) = revocation::ends(&settings);
     }
 
     /// Refuses reloads from now on, and waits for a running switch.

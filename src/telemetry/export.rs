@@ -120,6 +120,12 @@ fn write_certificates(page: &mut String, counters: &ProcessCounters) -> fmt::Res
         let is_current = u8::from(certificate.is_current);
         writeln!(page, "{name}{{certificate=\"{}\"}} {is_current}", Label(&certificate.name))?;
     }
+    let lists = counters.revocation_lists.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let name = "tokengate_revocation_list_expires_timestamp_seconds";
+    family(page, name, "gauge", "When the first revocation list of each listener expires.")?;
+    for (listener, end) in &lists {
+        writeln!(page, "{name}{{listener=\"{}\"}} {end}", Label(listener))?;
+    }
     Ok(())
 }
 
@@ -316,6 +322,7 @@ mod tests {
         counters.rate("per-token").refused.add(2);
         let certificate = CertificateGauge { name: "main".to_owned(), not_after: 1_800_000_000, is_current: true };
         *counters.certificates.lock().unwrap() = vec![certificate];
+        *counters.revocation_lists.lock().unwrap() = vec![("public".to_owned(), 1_790_000_000)];
         counters.upstreams.lock().unwrap().insert(Arc::clone(&orders), "shop".to_owned());
         let renewal = Some(crate::clock::Timestamp::from_micros(1_799_000_000_000_000));
         let issued = AcmeState { issued: 2, failures: 1, unanswered: 3, renewal, ..AcmeState::default() };

@@ -19,6 +19,8 @@ macro_rules! counts { ($($(#[doc = $help:literal])* $name:ident: $kind:literal $
         /// The requests of each token that a rate refused, by the id of the token.
         pub refused_tokens: Arc<Tally>,
         rates: Mutex<BTreeMap<String, Arc<RateCounters>>>,
+        /// The listeners with revocation lists, and when the first of their lists expires: seconds since 1970.
+        pub revocation_lists: Mutex<Vec<(String, i64)>>,
         /// The certificates that a CA issues, by name.
         pub acme: Mutex<BTreeMap<String, AcmeState>>,
         /// The upstream of each route.

@@ -88,6 +88,12 @@ impl ClientAuthorities {
         ends.filter(|end| *end > now).min()
     }
 
+    /// When the first of the revocation lists in use expires, or has expired; `None`: there are none.
+    pub fn lists_expire(&self) -> Option<Timestamp> {
+        let current = self.lists.iter().flat_map(RevocationLists::current);
+        current.map(|list| time(list.next_update)).min()
+    }
+
     /// Whether a client may show these certificates at the time `now`, as in a handshake.
     pub fn accept(&self, chain: &ClientChain, now: Timestamp) -> bool {
         let Some((leaf, others)) = chain.certificates().split_first() else { return false };

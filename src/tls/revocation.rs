@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use rustls::pki_types::CertificateRevocationListDer;
+use x509_parser::extensions::X509Extension;
+use x509_parser::oid_registry::OID_X509_EXT_ISSUER_DISTRIBUTION_POINT;
 
 use super::certificate::Note;
 use super::file::{BadFile, FileFault, Kind, Wanted, blocks, read};
@@ -25,6 +27,8 @@ pub(super) struct RevocationList {
     /// The name of the CA, encoded.
     pub(super) issuer: Vec<u8>,
     title: String,
+    /// The part of the CA's certificates that it is about, encoded; `None`: all of them.
+    scope: Option<Vec<u8>>,
     /// When the CA has issued it: seconds since the epoch.
     this_update: i64,
     /// When the CA issues the next one: seconds since the epoch.
@@ -61,7 +65,7 @@ impl RevocationLists {
 
     /// Returns warnings about lists that have expired at the time `now`.
     pub(super) fn notes(&self, now: Timestamp) -> Vec<Note> {
-        let expired = self.all.iter().filter(|list| time(list.next_update) <= now);
+        let expired = self.current().filter(|list| time(list.next_update) <= now);
         let note = |list: &RevocationList| Note {
             what: format!(
                 "{}:{}: the revocation list of {} expired at {}, so that its certificates are refused",
@@ -73,6 +77,14 @@ impl RevocationLists {
             mend: "get the current list of the CA, and renew it regularly",
         };
         expired.map(note).collect()
+    }
+
+    /// The lists that decide: the newest of each CA and scope.
+    pub(super) fn current(&self) -> impl Iterator<Item = &RevocationList> {
+        let is_newest = |(place, list): &(usize, &RevocationList)| {
+            !self.all.iter().take(*place).any(|newer| (&newer.issuer, &newer.scope) == (&list.issuer, &list.scope))
+        };
+        self.all.iter().enumerate().filter(is_newest).map(|(_, list)| list)
     }
 
     /// Whether there is a list of the CA with this name.
@@ -90,12 +102,15 @@ impl RevocationList {
         }
         let issuer = parsed.issuer();
         let common_name = issuer.iter_common_name().next().and_then(|name| name.as_str().ok());
+        let is_scope = |extension: &&X509Extension<'_>| extension.oid == OID_X509_EXT_ISSUER_DISTRIBUTION_POINT;
+        let scope = parsed.extensions().iter().find(is_scope).map(|extension| extension.value.to_vec());
         let next_update = parsed.next_update().ok_or("it does not say when the next one is issued (nextUpdate)")?;
         Ok(RevocationList {
             line,
             der: CertificateRevocationListDer::from(bytes.to_vec()),
             issuer: issuer.as_raw().to_vec(),
             this_update: parsed.last_update().timestamp(),
+            scope,
             title: common_name.map_or_else(|| issuer.to_string(), str::to_owned),
             next_update: next_update.timestamp(),
         })

@@ -103,3 +103,24 @@ fn the_newest_of_several_lists_of_a_ca_decides() {
         assert!(!authorities.accept(&chain, tokengate::clock::Clock::system().now()));
     }
 }
+
+#[tokio::test]
+async fn a_list_that_expires_is_logged_once_and_metrics_tell_when_the_first_one_expires() {
+    let (origin, ca) = (Origin::answering("hello").await, ClientCa::new());
+    let (said, _guard) = Captured::of_this_thread();
+    // The older list of the same CA expires first, but no longer decides.
+    ca.revoke_since(&[], 2023, 2024);
+    let old = fs::read_to_string(ca.list()).unwrap();
+    ca.revoke(&[], 2100);
+    fs::write(ca.list(), format!("{}{old}", fs::read_to_string(ca.list()).unwrap())).unwrap();
+    let gateway = site(&origin, &ca, &Asks { lists: true, ..Asks::optional() }).start().await;
+    let end = "tokengate_revocation_list_expires_timestamp_seconds{listener=\"public\"}";
+    assert_eq!(gateway.metric(end), 4_102_444_800, "2100-01-01T00:00:00Z");
+    let expired = || said.text().matches("revocation_list_expired").count();
+    assert_eq!(expired(), 0, "{}", said.text());
+    gateway.hand.advance(Duration::from_secs(100 * 366 * 86_400));
+    eventually(PATIENCE, "it is logged", || async { expired() == 1 }).await;
+    ca.revoke(&[], 2300);
+    eventually(PATIENCE, "the metric follows", || async { gateway.metric(end) > 4_102_444_800 }).await;
+    assert_eq!(expired(), 1);
+}
