@@ -40,13 +40,13 @@ class Stage:
     """A folder with files and processes; leaving it ends the processes.
 
     `builds` has the programs that tokengate's configuration is for, by target: `tokengate` and others beside it.
-    `workers` is the number of worker threads or processes of each proxy, `cpus` where they run. `origin` and `more` are
-    more configuration of tokengate: keys of its upstream, and tables.
+    `workers` is the number of worker threads or processes of each proxy, `cpus` where they run. `origin`, `route` and
+    `more` are more configuration of tokengate: keys of its upstream and of its route, and tables.
     """
 
-    def __init__(self, folder, builds, floor=None, workers=1, cpus=PROXY_CPU, origin="", more=""):
+    def __init__(self, folder, builds, floor=None, workers=1, cpus=PROXY_CPU, origin="", route="", more=""):
         self.folder, self.builds, self.floor, self.cpus = folder, builds, floor, cpus
-        self.settings = {"workers": workers, "origin": origin, "more": more}
+        self.settings = {"workers": workers, "origin": origin, "route": route, "more": more}
         self.processes, self.token = {}, None
         names = [*UPSTREAMS, *OTHERS, FLOOR, *builds, *(f"{name} health" for name in builds)]
         self.ports = dict(zip(names, free_ports(len(names))))

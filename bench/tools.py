@@ -16,6 +16,7 @@ PROGRAMS = {
     "wrk": "wrk",
     "h2load": "nghttp2-client",
     "taskset": "util-linux",
+    "redis-server": "redis-server",
 }
 
 

@@ -21,6 +21,9 @@ use crate::clock::Timestamp;
 const AHEAD: i64 = 100_000_000;
 /// A lease ends after this time, in nanoseconds. What is left of it is returned with the next question.
 const LIFETIME: i64 = 1_000_000_000;
+/// The next lease is asked for when this part of the expected events is left, so that no event has to wait for it and only
+/// one asks.
+const REST: u32 = 4;
 
 /// The leases of one process. Each key may have its own measure.
 pub struct Leases {
@@ -92,22 +95,28 @@ impl Leases {
     pub fn begin(&self, measure: &Measure, key: &impl Hash, now: Timestamp) -> Step {
         let now = nanos(now);
         let step = self.change(key, now, |lease| {
-            // A key is refused for at most one second ahead, so a clock that was set back has no lasting effect.
-            if lease.refused > now && lease.refused - now <= LIFETIME {
+            let is_refused = is_ahead(lease.refused, now);
+            if is_refused && !lease.is_valid(now) {
                 return Step::Refused(Duration::from_nanos((lease.refused - now).unsigned_abs()));
             }
             lease.see(now);
-            if lease.events > 0 && lease.end > now && lease.end - now <= LIFETIME {
-                lease.events -= 1;
-                return Step::Allowed(left(measure, lease, now));
+            let expected = lease.seen.max(lease.before).clamp(1, measure.largest);
+            let may_ask = !is_refused && !is_ahead(lease.asking, now);
+            let is_low = lease.events <= expected / REST;
+            if !(may_ask && is_low)
+                && let Some(left) = lease.take(measure, now)
+            {
+                return Step::Allowed(left);
             }
-            let back = std::mem::take(&mut lease.events);
-            let is_asking = lease.asking > now && lease.asking - now <= LIFETIME;
-            let want = if is_asking { 1 } else { lease.seen.max(lease.before).clamp(1, measure.largest) };
-            if want > 1 {
+            let question = if lease.is_valid(now) {
+                Question { want: expected - lease.events, back: 0 }
+            } else {
+                Question { want: if may_ask { expected } else { 1 }, back: std::mem::take(&mut lease.events) }
+            };
+            if question.want > 1 {
                 lease.asking = now.saturating_add(LIFETIME);
             }
-            Step::Ask(Question { want, back })
+            Step::Ask(question)
         });
         step.unwrap_or(Step::Ask(Question { want: 1, back: 0 }))
     }
@@ -133,7 +142,7 @@ impl Leases {
             let Some(kept) = granted.events.checked_sub(1) else {
                 let wait = i64::try_from(granted.left.more_in.as_nanos()).unwrap_or(i64::MAX);
                 lease.refused = now.saturating_add(wait.min(LIFETIME));
-                return Err(granted.left.more_in);
+                return lease.take(measure, now).ok_or(granted.left.more_in);
             };
             if kept > 0 {
                 lease.events = lease.events.saturating_add(kept).min(measure.largest);
@@ -161,7 +170,10 @@ impl Leases {
             if question.want > 1 {
                 lease.asking = 0;
             }
-            lease.alone.take(measure.share, now)
+            match lease.take(measure, now) {
+                Some(left) => Ok(left),
+                None => lease.alone.take(measure.share, now),
+            }
         });
         taken.unwrap_or(Ok(Left { events: 0, more_in: Duration::ZERO }))
     }
@@ -194,7 +206,25 @@ fn left(measure: &Measure, lease: &mut Lease, now: i64) -> Left {
     Left { events, more_in: Duration::from_nanos(measure.pace.each.unsigned_abs()) }
 }
 
+/// Whether a moment is in the future. It is at most [`LIFETIME`] ahead, so a clock that was set back has no lasting effect.
+fn is_ahead(moment: i64, now: i64) -> bool {
+    moment > now && moment - now <= LIFETIME
+}
+
 impl Lease {
+    fn is_valid(&self, now: i64) -> bool {
+        self.events > 0 && is_ahead(self.end, now)
+    }
+
+    /// Takes an event from the lease, if it has one.
+    fn take(&mut self, measure: &Measure, now: i64) -> Option<Left> {
+        if !self.is_valid(now) {
+            return None;
+        }
+        self.events -= 1;
+        Some(left(measure, self, now))
+    }
+
     /// Counts the events of this period and of the one before.
     fn see(&mut self, now: i64) {
         let age = now.saturating_sub(self.since);
@@ -255,6 +285,15 @@ mod tests {
         (questions, taken)
     }
 
+    /// Begins events until one has a question.
+    fn ask(leases: &Party) -> Question {
+        loop {
+            if let Step::Ask(question) = leases.begin(&1, at(1_000)) {
+                return question;
+            }
+        }
+    }
+
     #[test]
     fn a_key_that_is_used_rarely_is_asked_for_each_time() {
         assert_eq!(serve(&leases(1_000, 1), 50, 1_000), (50, 50));
@@ -291,6 +330,35 @@ mod tests {
             })
             .collect();
         assert_eq!(wants, [1, 2, 1, 1, 1]);
+    }
+
+    #[test]
+    fn the_next_lease_is_asked_for_before_the_last_event_so_that_only_one_request_waits() {
+        let leases = leases(1_000, 1);
+        serve(&leases, 1_000, 1);
+        let question = ask(&leases);
+        assert!(question.want > 1 && question.back == 0, "{question:?}");
+        // While the question is on its way, the rest of the lease is used.
+        for _ in 0..10 {
+            assert!(matches!(leases.begin(&1, at(1_000)), Step::Allowed(_)));
+        }
+
+        // The count refuses: what was granted before is used first, then the key is refused.
+        let rest = leases.0.slots.known(&1, |lease| lease.events).unwrap();
+        assert!(leases.answered(&1, question, granted(0), at(1_000)).is_ok());
+        let allowed = (0..100).take_while(|_| matches!(leases.begin(&1, at(1_000)), Step::Allowed(_))).count();
+        assert_eq!(allowed, usize::try_from(rest).unwrap() - 1);
+        assert!(matches!(leases.begin(&1, at(1_000)), Step::Refused(_)));
+    }
+
+    #[test]
+    fn an_early_question_that_finds_no_count_uses_the_lease() {
+        let leases = leases(1_000, 1);
+        serve(&leases, 1_000, 1);
+        let question = ask(&leases);
+        let rest = leases.0.slots.known(&1, |lease| lease.events).unwrap();
+        assert!(leases.alone(&1, question, at(1_000)).is_ok());
+        assert_eq!(leases.0.slots.known(&1, |lease| lease.events), Some(rest - 1));
     }
 
     #[test]
