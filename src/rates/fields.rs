@@ -1,4 +1,4 @@
-//! The headers `RateLimit` and `RateLimit-Policy`, in the form of draft-ietf-httpapi-ratelimit-headers-10.
+//! The headers `RateLimit` and `RateLimit-Policy`, in the form of draft-ietf-httpapi-ratelimit-headers-11.
 
 use std::time::Duration;
 

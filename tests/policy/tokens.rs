@@ -1,14 +1,17 @@
 //! Limits of single tokens: read-only, networks, days without a use.
 
+use std::path::Path;
 use std::time::Duration;
 
-use tokengate::config::settings::{ForwardedFamily, Settings};
-use tokengate::store::{LimitChanges, NamedToken, Terms, TokenLimits};
+use tokengate::config::settings::{ForwardedFamily, RedisCache, Settings};
+use tokengate::store::{LimitChanges, NamedToken, Terms, TokenLimits, TokenRef};
 use tokengate::token::{Networks, TokenId};
 
 use super::DENIED;
 use super::proxies::trust;
 use crate::support::client::BOTH;
+use crate::support::fleet::Fleet;
+use crate::support::redis::Redis;
 use crate::support::{Ask, Gateway, Origin, PATIENCE, Site, eventually};
 use crate::upgrade::{echo, echoes, streaming, tunnel};
 
@@ -136,6 +139,49 @@ async fn a_refused_request_is_no_use_of_its_token() {
     }
     assert_eq!(Ask::get("/api/x").token(&read_only).to(&gateway).await.status, 200);
     eventually(PATIENCE, "an admitted request is a use", || async { last_used(reader).await.is_some() }).await;
+}
+
+#[tokio::test]
+async fn an_entry_in_redis_that_does_not_know_the_last_use_refuses_no_token() {
+    let redis = Redis::start().await;
+    let shared = RedisCache { timeout: PATIENCE, ..RedisCache::at(&redis.url(), Path::new("")).unwrap() };
+    let fleet = Fleet::over_sqlite(2, |settings| {
+        settings.redis = Some(shared.clone());
+        settings.memory.ttl = Duration::from_millis(1);
+    })
+    .await;
+    let [first, second] = &fleet.gateways[..] else { panic!("two gateways") };
+    let advance = |time| fleet.gateways.iter().for_each(|gateway| gateway.hand.advance(time));
+    let (id, key) = issue(first, TokenLimits { unused_days: Some(1), ..TokenLimits::default() }).await;
+    let ask = Ask::get("/api/x").token(&key);
+    let hits = |gateway: &Gateway| gateway.metric("tokengate_shared_cache_hits_total");
+    // The first gateway asks until Redis has an entry.
+    let is_kept = async || {
+        let before = hits(first);
+        eventually(PATIENCE, "Redis has an entry", || async {
+            advance(Duration::from_millis(2));
+            assert_eq!(ask.to(first).await.status, 200);
+            hits(first) > before
+        })
+        .await;
+    };
+    is_kept().await;
+    let moment = Duration::from_secs(100);
+    advance(DAY - moment);
+    let before = first.clock().now();
+    is_kept().await;
+    eventually(PATIENCE, "the use is written", || async {
+        first.store.ledger.show(TokenRef::Id(id)).await.unwrap().unwrap().last_used >= Some(before)
+    })
+    .await;
+    // The entry of the first gateway is older than that use.
+    advance(moment);
+    // Otherwise the second gateway would ask the store, because it does not know of changes.
+    let now = u64::try_from(second.clock().now().as_seconds()).unwrap();
+    let has_read = || async { second.metric("tokengate_change_log_read_timestamp_seconds") >= now };
+    eventually(PATIENCE, "the second gateway knows of all changes", has_read).await;
+    assert_eq!(ask.to(second).await.status, 200);
+    assert_eq!(hits(second), 1, "it has found the entry");
 }
 
 #[tokio::test]
