@@ -8,6 +8,7 @@ mod admin_server;
 mod changes;
 mod channel;
 mod clock;
+mod configuration_file;
 mod control;
 mod control_socket;
 mod error;
