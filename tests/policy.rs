@@ -1,6 +1,8 @@
 //! What routes and listeners decide: who may use a route, where a request comes from, what browsers may do.
 
+mod addresses;
 mod browsers;
+mod haproxy;
 mod proxies;
 mod tokens;
 

@@ -14,8 +14,8 @@ use crate::route::Target;
 const MAX_REPORTS: usize = 4;
 
 impl Gateway {
-    /// Refuses damaged and unencrypted requests.
-    pub(super) fn admit(&self, head: &request::Parts, client: &ClientConnection) -> Result<(), Refusal> {
+    /// Refuses damaged and unencrypted requests. `from` is the client, which a trusted proxy may have named.
+    pub(super) fn admit(&self, head: &request::Parts, client: &ClientConnection, from: IpAddr) -> Result<(), Refusal> {
         let plaintext = self.generation.policy(client).plaintext.as_ref();
         let answer = plaintext.map(|plaintext| plaintext.answer);
         if let Some(fault) = head.extensions.get::<HeadFault>() {
@@ -27,7 +27,7 @@ impl Gateway {
         let carries_credentials =
             [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE].iter().any(|name| fields.contains_key(name));
         if carries_credentials {
-            self.report_exposed(head, client.peer.address.ip(), plaintext.exposed);
+            self.report_exposed(head, from, plaintext.exposed);
         }
         match plaintext.answer {
             PlaintextAnswer::WrongPort => Err(Refusal::NotTls),

@@ -75,7 +75,7 @@ impl Gateway {
         if !exchange.is_kept() {
             return Err(Refusal::NotKept);
         }
-        if let Err(refusal) = self.admit(head, exchange.client()) {
+        if let Err(refusal) = self.admit(head, exchange.client(), exchange.peer().address.ip()) {
             return self.proof(head, exchange.client()).map(Decision::Prove).ok_or(refusal); // 400 · 403 · 308
         }
         framing::check(head, self.generation.limits.header_count)?; // 400 · 417 · 431

@@ -121,7 +121,12 @@ async fn a_proxy_header_names_the_client_and_is_required() {
         (b"PROXY UNKNOWN\r\n".to_vec(), "127.0.0.1"),
         (v2(0x21, 0x11, &four), "203.0.113.7"),
         (v2(0x21, 0x11, &[&four[..], &[0x20, 0, 5, 1, 0, 0, 0, 0]].concat()), "203.0.113.7"),
+        // The endpoint of a private network, as AWS and Google Cloud name it.
+        (v2(0x21, 0x11, &[&four[..], &[0xea, 0, 5, 1, b'v', b'p', b'c', b'e']].concat()), "203.0.113.7"),
+        (v2(0x21, 0x11, &[&four[..], &[0xe0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 7]].concat()), "203.0.113.7"),
+        // Health checks: a Network Load Balancer of AWS sends LOCAL, with or without an address; Google Cloud UNKNOWN.
         (v2(0x20, 0x00, &[]), "127.0.0.1"),
+        (v2(0x20, 0x11, &four), "127.0.0.1"),
     ] {
         let mut wire = after(&gateway, &header, "127.0.0.1").await.expect("an open connection");
         // The header names a client that is not a proxy, or says that the client is unknown: its claims count for nothing.
@@ -162,7 +167,7 @@ async fn a_connection_that_waits_for_its_proxy_header_does_not_delay_a_shutdown(
 }
 
 /// A program that ends with its test.
-struct Program(Child, TempDir);
+pub struct Program(Child, TempDir);
 
 impl Drop for Program {
     fn drop(&mut self) {
@@ -173,7 +178,7 @@ impl Drop for Program {
 
 impl Program {
     /// Starts it with a configuration file, and waits until it listens.
-    async fn start(program: &str, args: &[&str], config: &str, port: u16) -> Program {
+    pub async fn start(program: &str, args: &[&str], config: &str, port: u16) -> Program {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("config");
         fs::write(&file, config.replace("FOLDER", &folder.path().display().to_string())).unwrap();

@@ -136,6 +136,11 @@ impl Site {
         self
     }
 
+    /// The gateway's clock.
+    pub fn clock(&self) -> Clock {
+        self.clock.clone()
+    }
+
     pub async fn start(self) -> Gateway {
         self.start_with(|store| store).await
     }

@@ -21,6 +21,7 @@ pub mod pebble;
 pub mod postgres;
 pub mod python;
 pub mod redis;
+pub mod shipped;
 pub mod sockets;
 pub mod watched;
 
