@@ -116,7 +116,7 @@ impl Browser {
 }
 
 /// A form without headers about its origin.
-fn form(target: &str, fields: &[(&str, &str)]) -> Ask {
+pub fn form(target: &str, fields: &[(&str, &str)]) -> Ask {
     let pairs: Vec<_> = fields.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
     Ask::post(target, pairs.join("&")).field("Content-Type", "application/x-www-form-urlencoded")
 }

@@ -1,5 +1,7 @@
 //! Proxies that ask the gateway about each request.
 
+mod attacks;
+mod browsers;
 mod proxies;
 mod table;
 
@@ -199,7 +201,7 @@ async fn a_session_is_accepted_from_pages_of_the_site_only_and_is_not_passed_on(
     let [forward_auth, auth_request, ext_authz] = answers(&gateway, &navigation).await;
     assert_eq!([forward_auth.status, auth_request.status, ext_authz.status], [302, 403, 302]);
     for answer in [forward_auth, auth_request, ext_authz] {
-        assert_eq!(answer.fields.get("location"), Some("/auth/login/?next=/first/x"));
+        assert_eq!(answer.fields.get("location"), Some("https://localhost/auth/login/?next=/first/x"));
     }
 }
 

@@ -204,7 +204,11 @@ impl Gateway {
         let login = self.generation.pages.as_ref().filter(|_| exchange.prefers_sessions());
         match login {
             Some(login) if failure.is_about_credentials() && sign_in::is_navigation(head) => {
-                Refusal::SignIn(sign_in::location(&login.login_path(), target))
+                let path = login.login_path();
+                Refusal::SignIn(match exchange.purpose() {
+                    Purpose::Check(_) => sign_in::url(&path, target, exchange.peer().secure),
+                    Purpose::Serve | Purpose::Own => sign_in::location(&path, target),
+                })
             }
             _ => failure.into(),
         }

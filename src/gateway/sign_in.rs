@@ -32,6 +32,12 @@ pub(super) fn location(login: &str, target: &Target<'_>) -> String {
     }
 }
 
+/// The same as a whole URL, for a proxy that asks: Traefik would send the browser to the address at which it has asked.
+pub(super) fn url(login: &str, target: &Target<'_>, secure: bool) -> String {
+    let scheme = if secure { "https" } else { "http" };
+    format!("{scheme}://{}{}", target.authority(), location(login, target))
+}
+
 /// A value of a query: everything but unreserved characters and slashes is percent-encoded.
 pub(super) fn encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

@@ -35,7 +35,7 @@ fn shipped(file: &str, port: u16, app: SocketAddr, gateway: &Gateway) -> String 
 }
 
 /// A proxy in front of an application.
-enum Proxy {
+pub enum Proxy {
     Nginx(Nginx),
     Other(Child, SocketAddr, TempDir),
 }
@@ -50,7 +50,7 @@ impl Drop for Proxy {
 }
 
 impl Proxy {
-    async fn start(name: &str, app: SocketAddr, gateway: &Gateway) -> Proxy {
+    pub async fn start(name: &str, app: SocketAddr, gateway: &Gateway) -> Proxy {
         if name == "nginx" {
             return Proxy::Nginx(Nginx::with(|address| shipped("nginx.conf", address.port(), app, gateway)).await);
         }
@@ -98,14 +98,14 @@ impl Proxy {
         proxy
     }
 
-    fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         match self {
             Proxy::Nginx(nginx) => nginx.address(),
             Proxy::Other(_, address, _) => *address,
         }
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         match self {
             Proxy::Nginx(nginx) => nginx.log(),
             Proxy::Other(.., folder) => fs::read_to_string(folder.path().join("log")).unwrap_or_default(),
@@ -113,11 +113,16 @@ impl Proxy {
     }
 }
 
-/// Sends a request from this address of the machine on a new connection.
-async fn ask(from: &str, to: SocketAddr, ask: &Ask) -> Answer {
+/// A connection from this address of the machine.
+pub async fn connect(from: &str, to: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
-    let mut wire = Wire::over(soon("connect", socket.connect(to)).await.unwrap());
+    soon("connect", socket.connect(to)).await.unwrap()
+}
+
+/// Sends a request from this address of the machine on a new connection.
+pub async fn ask(from: &str, to: SocketAddr, ask: &Ask) -> Answer {
+    let mut wire = Wire::over(connect(from, to).await);
     wire.send(ask.bytes()).await;
     if ask.method == "HEAD" { wire.answer_to_head().await } else { wire.answer().await }
 }
