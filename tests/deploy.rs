@@ -25,8 +25,9 @@ fn rules_and_dashboard_name_only_metrics_that_the_gateway_has() {
 
 #[test]
 fn configurations_of_packages_have_only_known_keys() {
-    for file in ["deploy/debian/gateway.toml", "deploy/compose/gateway.toml", "deploy/kubernetes/gateway.toml"] {
-        let complaints = crate::config::schema::complaints(&read(file));
+    let folders = ["debian", "compose", "kubernetes", "forward-auth", "haproxy", "portals"];
+    for file in folders.map(|folder| format!("deploy/{folder}/gateway.toml")) {
+        let complaints = crate::config::schema::complaints(&read(&file));
         assert_eq!(complaints, [""; 0], "{file}");
     }
 }

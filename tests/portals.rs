@@ -1,5 +1,8 @@
 //! Portals: services that sign users in, and are asked about requests without a token.
 
+mod attacks;
+mod lemonldap;
+
 use std::sync::Arc;
 use std::time::Duration;
 

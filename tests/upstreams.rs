@@ -13,11 +13,16 @@ mod transfers;
 
 use std::net::SocketAddr;
 
-use tokengate::config::settings::{Endpoint, EndpointAddress, Settings, UpstreamTls};
+use tokengate::config::settings::{Endpoint, EndpointAddress, Settings, Upstream, UpstreamTls};
 use tokengate::tls::ServerName;
 
 /// Makes the endpoints of the first upstream `https://localhost:PORT`, each at its address.
 pub fn over_tls(settings: &mut Settings, endpoints: &[SocketAddr], tls: &UpstreamTls) {
+    over_tls_at(&mut settings.upstreams[0], endpoints, tls);
+}
+
+/// The same for any upstream.
+pub fn over_tls_at(upstream: &mut Upstream, endpoints: &[SocketAddr], tls: &UpstreamTls) {
     let endpoint = |address: &SocketAddr| Endpoint {
         tls: Some(ServerName::try_from("localhost").unwrap()),
         ..Endpoint::at(
@@ -25,6 +30,6 @@ pub fn over_tls(settings: &mut Settings, endpoints: &[SocketAddr], tls: &Upstrea
             EndpointAddress::Tcp("127.0.0.1".to_owned(), address.port()),
         )
     };
-    settings.upstreams[0].endpoints = endpoints.iter().map(endpoint).collect();
-    settings.upstreams[0].tls = Some(tls.clone());
+    upstream.endpoints = endpoints.iter().map(endpoint).collect();
+    upstream.tls = Some(tls.clone());
 }

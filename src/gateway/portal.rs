@@ -3,6 +3,7 @@
 //! The portal gets the head of the request. Its 2xx lets the request pass; any other answer goes to the client. A portal
 //! that fails is a 503.
 
+use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -19,8 +20,9 @@ use super::timer::Timer;
 use super::{Body, Exchange, Gateway, Refusal};
 use crate::auth::{Consent, cookies};
 use crate::config::settings::Portal;
+use crate::http1::BadAnswer;
 use crate::telemetry::Outcome;
-use crate::upstream::{Lease, OriginFault, OutgoingBody};
+use crate::upstream::{EndpointPool, Lease, OriginFault, OutgoingBody, UpstreamPools};
 
 /// How much longer the rest of the portal's answer may take: enough for a page of a login.
 const REST: Duration = Duration::from_secs(30);
@@ -126,16 +128,59 @@ impl Gateway {
     }
 }
 
-/// Sends the question once, and waits for the head of the answer.
+/// Sends the question, and waits for the head of the answer. A question has no effects, so it is sent a second time if the
+/// portal has just closed the connection, or if there is another endpoint.
 async fn send(
     upstream: &UpstreamHandle,
-    mut question: Request<OutgoingBody>,
+    question: Request<OutgoingBody>,
     timer: &mut Timer,
 ) -> Result<(Response<()>, Lease), OriginFault> {
     let pools = &upstream.pools;
-    let chosen = pools.choose(None, &[]).ok_or(OriginFault::Unresolved)?;
     timer.start();
-    let mut leasing = std::pin::pin!(pools.lease(None, chosen, &[], true));
+    let mut failed = match attempt(pools, &[], question, timer).await? {
+        Attempt::Answered(answer, lease) => return Ok((answer, lease)),
+        Attempt::Failed(failed) => failed,
+    };
+    let is_stale = (failed.fault == OriginFault::Reset && failed.lease.was_stale()) || failed.lease.is_unprocessed();
+    if !is_stale {
+        pools.failed(&failed.pool, &failed.fault);
+    }
+    let may = pools.retries() && failed.fault != OriginFault::Timeout && (is_stale || pools.has_other(&failed.pool));
+    let question = if may { failed.lease.take_back() } else { None };
+    let Some(question) = question.filter(|_| pools.may_retry(&failed.pool)) else { return Err(failed.fault) };
+    let Failed { lease, pool, .. } = failed;
+    drop(lease);
+    match attempt(pools, &[pool], *question, timer).await? {
+        Attempt::Answered(answer, lease) => Ok((answer, lease)),
+        Attempt::Failed(Failed { pool, fault, .. }) => {
+            pools.failed(&pool, &fault);
+            Err(fault)
+        }
+    }
+}
+
+/// What became of one attempt to ask.
+enum Attempt {
+    Answered(Response<()>, Lease),
+    Failed(Failed),
+}
+
+/// A question that got no answer.
+struct Failed {
+    lease: Lease,
+    pool: Rc<EndpointPool>,
+    fault: OriginFault,
+}
+
+/// Sends the question on a connection to an endpoint, on a new one if it is one of `tried`.
+async fn attempt(
+    pools: &UpstreamPools,
+    tried: &[Rc<EndpointPool>],
+    mut question: Request<OutgoingBody>,
+    timer: &mut Timer,
+) -> Result<Attempt, OriginFault> {
+    let chosen = pools.choose(None, tried).ok_or(OriginFault::Unresolved)?;
+    let mut leasing = std::pin::pin!(pools.lease(None, chosen, tried, true));
     let leased = std::future::poll_fn(|cx| match leasing.as_mut().poll(cx) {
         Poll::Ready(leased) => Poll::Ready(leased),
         Poll::Pending => timer.poll(cx).map(|()| Err(OriginFault::Timeout)),
@@ -147,17 +192,16 @@ async fn send(
         Poll::Ready(answer) => Poll::Ready(answer),
         Poll::Pending => timer.poll(cx).map(|()| Err(OriginFault::Timeout)),
     });
-    match answer.await {
-        Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => Err(OriginFault::Reset),
+    Ok(match answer.await {
+        Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            Attempt::Failed(Failed { lease, pool, fault: OriginFault::BadResponse(BadAnswer::Switch) })
+        }
         Ok(answer) => {
             pools.succeeded(&pool);
-            Ok((answer, lease))
+            Attempt::Answered(answer, lease)
         }
-        Err(fault) => {
-            pools.failed(&pool, &fault);
-            Err(fault)
-        }
-    }
+        Err(fault) => Attempt::Failed(Failed { lease, pool, fault }),
+    })
 }
 
 /// Reads what is left of an answer. `false`: it is long, slow or broken.
