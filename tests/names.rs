@@ -93,13 +93,17 @@ async fn an_endpoint_with_an_unknown_host_gets_no_request_while_another_is_avail
 
 /// A resolver whose answer the test sets; `None`: it is down.
 #[derive(Clone, Default)]
-struct Told {
+pub struct Told {
     answer: Arc<Mutex<Option<Vec<SocketAddr>>>>,
     asked: Arc<AtomicUsize>,
 }
 
 impl Told {
-    fn resolver(&self) -> Resolver {
+    pub fn saying(address: SocketAddr) -> Told {
+        Told { answer: Arc::new(Mutex::new(Some(vec![address]))), ..Told::default() }
+    }
+
+    pub fn resolver(&self) -> Resolver {
         let told = self.clone();
         Resolver::new(move |_, _| {
             told.asked.fetch_add(1, Ordering::Relaxed);
@@ -109,7 +113,7 @@ impl Told {
     }
 
     /// Sets the answer, and waits until it was given twice: then the first one is in use.
-    async fn says(&self, answer: Option<Vec<SocketAddr>>) {
+    pub async fn says(&self, answer: Option<Vec<SocketAddr>>) {
         *self.answer.lock().unwrap() = answer;
         let before = self.asked.load(Ordering::Relaxed);
         let asked = || async { self.asked.load(Ordering::Relaxed) >= before + 2 };
@@ -120,8 +124,7 @@ impl Told {
 #[tokio::test]
 async fn an_endpoint_that_comes_back_under_another_address_is_found_and_a_resolver_that_is_down_changes_nothing() {
     let (one, two) = (Origin::answering("one").await, Origin::answering("two").await);
-    let told = Told::default();
-    *told.answer.lock().unwrap() = Some(vec![one.address()]);
+    let told = Told::saying(one.address());
     let mut site = Site::before(&one);
     site.resolver = told.resolver();
     site.settings.resolve_every = Duration::from_millis(1);

@@ -73,20 +73,20 @@ fn before(endpoints: &[SocketAddr], protocol: Protocol) -> Site {
 }
 
 /// A request, and what its client got.
-struct Told {
-    target: String,
+pub struct Told {
+    pub target: String,
     is_safe: bool,
-    status: u16,
+    pub status: u16,
 }
 
 /// Six clients that ask without a pause, until they are stopped. Every third request has an effect.
-struct Load {
+pub struct Load {
     stop: Arc<AtomicBool>,
     clients: JoinSet<Vec<Told>>,
 }
 
 impl Load {
-    fn on(gateway: &Gateway) -> Load {
+    pub fn on(gateway: &Gateway) -> Load {
         let (at, tls, stop) = (gateway.address(), Tls::default().config(gateway), Arc::<AtomicBool>::default());
         let mut clients = JoinSet::new();
         for client in 0..6 {
@@ -113,7 +113,7 @@ impl Load {
         Load { stop, clients }
     }
 
-    async fn end(self) -> Vec<Told> {
+    pub async fn end(self) -> Vec<Told> {
         self.stop.store(true, Ordering::Relaxed);
         self.clients.join_all().await.into_iter().flatten().collect()
     }
