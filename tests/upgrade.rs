@@ -1,6 +1,7 @@
 //! WebSocket: which callers get a tunnel, what it forwards, when it ends; and no byte after a handshake is read as a
 //! request.
 
+mod closing;
 mod http2;
 
 use std::sync::Arc;

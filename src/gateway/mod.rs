@@ -10,6 +10,7 @@ mod answer;
 mod body;
 mod callers;
 mod certificates;
+mod close_frame;
 mod cors;
 mod date;
 mod decision;

@@ -1,5 +1,5 @@
-//! A tunnel: after a switch to WebSocket it passes bytes in both directions unchanged, until one side ends, a timeout
-//! expires, or the caller's token ends.
+//! A tunnel: after a switch to WebSocket it passes bytes in both directions unchanged, until one side ends, both sides have
+//! sent their Close frames, a timeout expires, or the caller's token ends.
 //!
 //! It is the rest of its exchange, which is counted and logged when the tunnel ends. An idle tunnel has no buffer.
 
@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::Exchange;
+use super::close_frame::CloseFrame;
 use super::timer::Timer;
 use crate::client::Ending;
 use crate::telemetry::Outcome;
@@ -121,7 +122,11 @@ impl Tunnel {
             if by == Side::Client && self.far_end.near.is_some() {
                 // Browsers end their direction of a stream with their Close frame, and wait for that of the endpoint. The
                 // end is not passed on before: some servers then send no Close frame.
-                let last_words = std::future::poll_fn(|cx| down.poll(cx, &mut self.far_end.stream, &mut client));
+                let last_words =
+                    std::future::poll_fn(|cx| match down.poll(cx, &mut self.far_end.stream, &mut client) {
+                        Poll::Pending if down.has_closed() => Poll::Ready(Ok(())),
+                        polled => polled,
+                    });
                 let _ = tokio::time::timeout(CLOSE_TIMEOUT, last_words).await;
             }
             // It does not matter if they take longer.
@@ -171,9 +176,15 @@ impl Tunnel {
             let outcome = outcome(ended, Outcome::OriginReset, Outcome::ClientGone);
             return Poll::Ready(Ended { outcome, by: Side::Endpoint });
         }
-        up.poll(cx, client, &mut self.far_end.stream)
-            .map(|ended| outcome(ended, Outcome::ClientGone, Outcome::OriginReset))
-            .map(|outcome| Ended { outcome, by: Side::Client })
+        match up.poll(cx, client, &mut self.far_end.stream) {
+            Poll::Ready(ended) => {
+                let outcome = outcome(ended, Outcome::ClientGone, Outcome::OriginReset);
+                Poll::Ready(Ended { outcome, by: Side::Client })
+            }
+            // Servers of HTTP/2 may leave the stream open now.
+            Poll::Pending if up.has_closed() && down.has_closed() => Poll::Ready(Ended::at_once(Outcome::Forwarded)),
+            Poll::Pending => Poll::Pending,
+        }
     }
 
     /// Reports to the connection's pulse whether its client reads.
@@ -252,11 +263,19 @@ struct Pump {
     unflushed: bool,
     ended: bool,
     passed: usize,
+    close: CloseFrame,
 }
 
 impl Pump {
     fn holding(waiting: Vec<u8>) -> Pump {
-        Pump { waiting, ..Pump::default() }
+        let mut close = CloseFrame::default();
+        close.follow(&waiting);
+        Pump { waiting, close, ..Pump::default() }
+    }
+
+    /// Whether the Close frame has passed. The side that has sent it sends nothing more.
+    fn has_closed(&self) -> bool {
+        self.close.has_passed() && !self.holds()
     }
 
     /// Whether some bytes were not written yet.
@@ -279,7 +298,10 @@ impl Pump {
             let mut piece = ReadBuf::new(&mut scratch);
             match Pin::new(&mut *from).poll_read(cx, &mut piece) {
                 Poll::Ready(Ok(())) if piece.filled().is_empty() => self.ended = true,
-                Poll::Ready(Ok(())) => self.waiting.extend_from_slice(piece.filled()),
+                Poll::Ready(Ok(())) => {
+                    self.close.follow(piece.filled());
+                    self.waiting.extend_from_slice(piece.filled());
+                }
                 // The end of TLS without a close notify: many clients close like that.
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => self.ended = true,
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::From)),

@@ -14,7 +14,7 @@ use crate::support::sockets::{Socket, Streams};
 use crate::support::{Ask, Gate, Gateway, Origin, PATIENCE, Site, Step, Wire, eventually, settled, soon};
 
 /// An endpoint of HTTP/2 whose tunnels echo.
-async fn h2_echo() -> H2Origin {
+pub async fn h2_echo() -> H2Origin {
     H2Origin::with_websocket(|seen| match seen.method.as_str() {
         "CONNECT" => Act::Echo,
         _ => Act::Answer("hello".to_owned()),
@@ -31,7 +31,7 @@ async fn before(origin: &Origin) -> Gateway {
     Site::before(origin).with(streaming).start().await
 }
 
-async fn before_h2(origin: &H2Origin) -> Gateway {
+pub async fn before_h2(origin: &H2Origin) -> Gateway {
     Site::before_all(&[origin.address()]).with(streaming).with(over_h2).start().await
 }
 
