@@ -1,6 +1,7 @@
 //! Endpoints as production has them: TLS, health, balancing, HTTP/2, gRPC.
 
 mod asgi;
+mod budget;
 mod faults;
 mod grpc;
 mod health;

@@ -44,12 +44,12 @@ impl Gateway {
         let route = &permit.route().settings;
         let request_body = request.body().state();
         let user = permit.caller().map(|caller| caller.subject().0);
-        let chosen = pools.choose(user, &[]).ok_or(Refusal::Internal)?;
+        let chosen = pools.begin(user).ok_or(Refusal::Internal)?;
         // If the endpoint has just closed the connection, a request that may be sent twice is sent again.
         let certainly = !(pools.retries() && is_repeatable(&request));
         let (mut lease, pool) = match chosen.lease_warm(certainly) {
             Some(lease) => (lease, Rc::clone(chosen)),
-            None => Box::pin(pools.lease(user, chosen, &[], certainly)).await?,
+            None => Box::pin(pools.lease(user, chosen, &[], None, certainly)).await?,
         };
         name_host(&mut request, route, &pool);
         traces::name_attempt(exchange, request.headers_mut());
@@ -270,11 +270,12 @@ async fn send_again(
     }
     let again = if is_late { None } else { failed.again(pools) };
     let Failed { lease, pool, fault, user } = failed;
+    let since = (!lease.is_unprocessed()).then(Instant::now);
     drop(lease);
     let Some(mut request) = again else { return Err(fault.into()) };
     let tried = [pool];
     let chosen = pools.choose(user, &tried).ok_or(Refusal::Internal)?;
-    let (mut lease, pool) = pools.lease(user, chosen, &tried, true).await?;
+    let (mut lease, pool) = pools.lease(user, chosen, &tried, since, true).await?;
     name_host(&mut request, route, &pool);
     traces::name_attempt(exchange, request.headers_mut());
     let asks = match handshake {

@@ -179,8 +179,9 @@ async fn attempt(
     mut question: Request<OutgoingBody>,
     timer: &mut Timer,
 ) -> Result<Attempt, OriginFault> {
-    let chosen = pools.choose(None, tried).ok_or(OriginFault::Unresolved)?;
-    let mut leasing = std::pin::pin!(pools.lease(None, chosen, tried, true));
+    let chosen = if tried.is_empty() { pools.begin(None) } else { pools.choose(None, tried) };
+    let chosen = chosen.ok_or(OriginFault::Unresolved)?;
+    let mut leasing = std::pin::pin!(pools.lease(None, chosen, tried, Some(Instant::now()), true));
     let leased = std::future::poll_fn(|cx| match leasing.as_mut().poll(cx) {
         Poll::Ready(leased) => Poll::Ready(leased),
         Poll::Pending => timer.poll(cx).map(|()| Err(OriginFault::Timeout)),

@@ -132,18 +132,20 @@ impl EndpointPool {
     /// is checked now, so that the request is not written to a connection which the endpoint has just closed.
     pub fn lease_warm(self: &Rc<Self>, certainly: bool) -> Option<Lease> {
         if self.spec.protocol == Protocol::Http2
-            && let Some(lease) = self.lease_stream()
+            && let Some(lease) = self.lease_stream(None)
         {
             return Some(lease);
         }
         self.warm(certainly).map(|connection| Lease::new(connection, self, true))
     }
 
-    /// Leases a stream of an open connection, if one has room.
-    fn lease_stream(self: &Rc<Self>) -> Option<Lease> {
+    /// Leases a stream of an open connection, if one has room: of one that is not worn, and was opened at `since` or later.
+    /// Without these conditions if no other connection may be opened.
+    pub(super) fn lease_stream(self: &Rc<Self>, since: Option<Instant>) -> Option<Lease> {
         let multiplexed = self.multiplexed.borrow();
         let with_room = || multiplexed.iter().filter(|one| one.has_room());
-        let mut place = with_room().filter(|one| !one.is_worn()).find_map(|one| one.enter());
+        let is_good = |one: &&Rc<Multiplexed>| !one.is_worn() && since.is_none_or(|since| one.since >= since);
+        let mut place = with_room().filter(is_good).find_map(|one| one.enter());
         if place.is_none() && self.open.get() >= self.limits.get().connections {
             place = with_room().find_map(|one| one.enter());
         }

@@ -90,10 +90,16 @@ impl UpstreamPools {
         may
     }
 
-    /// Chooses the endpoint for a request of `user`. Endpoints that are out, full or not resolved are chosen only if
+    /// Chooses the endpoint for a new request of `user`, which earns its part of a retry. Otherwise as
+    /// [`UpstreamPools::choose`].
+    pub fn begin(&self, user: Option<i64>) -> Option<&Rc<EndpointPool>> {
+        self.budget.request();
+        self.choose(user, &[])
+    }
+
+    /// Chooses an endpoint for a request of `user`. Endpoints that are out, full or not resolved are chosen only if
     /// there are no others, and those of `avoid` only if there is no other at all. `None` only without endpoints.
     pub fn choose(&self, user: Option<i64>, avoid: &[Rc<EndpointPool>]) -> Option<&Rc<EndpointPool>> {
-        self.budget.request();
         match self.members.as_slice() {
             [only] => Some(&only.pool),
             many => self.choose_among(many, user, avoid),
@@ -140,8 +146,8 @@ impl UpstreamPools {
     }
 
     /// Leases a connection to the endpoint `chosen`, or to others in turn if that fails. Waits in the queue if all are
-    /// full. A connection of HTTP/1.1 to an endpoint of `tried` is a new one. `certainly` as in
-    /// [`EndpointPool::lease_warm`].
+    /// full. A connection to an endpoint of `tried` is a new one. One of HTTP/2 may be older, but not than `since`: what has
+    /// ended the last one may have ended the others too. `certainly` as in [`EndpointPool::lease_warm`].
     ///
     /// # Errors
     /// [`OriginFault::Overloaded`] if no connection becomes free in time or too many requests wait already; otherwise the
@@ -151,6 +157,7 @@ impl UpstreamPools {
         user: Option<i64>,
         chosen: &Rc<EndpointPool>,
         tried: &[Rc<EndpointPool>],
+        since: Option<Instant>,
         certainly: bool,
     ) -> Result<(Lease, Rc<EndpointPool>), OriginFault> {
         let deadline = Instant::now() + self.rules.wait;
@@ -158,9 +165,12 @@ impl UpstreamPools {
         // The endpoints whose turn is over, and the fault of the last one.
         let (mut avoided, mut last) = (tried.to_vec(), None);
         loop {
-            if (!contains(tried, &chosen) || chosen.is_multiplexed())
-                && let Some(lease) = chosen.lease_warm(certainly)
-            {
+            let warm = match contains(tried, &chosen) {
+                false => chosen.lease_warm(certainly),
+                true if chosen.is_multiplexed() => chosen.lease_stream(since),
+                true => None,
+            };
+            if let Some(lease) = warm {
                 return Ok((lease, chosen));
             }
             match chosen.lease_new().await {

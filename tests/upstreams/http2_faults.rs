@@ -12,9 +12,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::http2::{before, gateway};
+use crate::support::by_hand::{ByHand, Frame, OK, frame};
 use crate::support::client::BOTH;
+use crate::support::frames::{DATA, END_HEADERS, END_STREAM, HEADERS};
 use crate::support::h2_origin::{Act, H2Origin};
-use crate::support::http2::H2;
+use crate::support::http2::{H2, streaming};
 use crate::support::{Ask, Gate, Origin, PATIENCE, Wire, eventually, soon};
 
 #[tokio::test]
@@ -231,4 +233,79 @@ async fn failures_of_streams_eject_an_endpoint_and_other_requests_go_to_another(
     }
     assert_eq!(bad.count(), 2);
     eventually(PATIENCE, "counted", || async { gateway.outcome("public", "forwarded") == 10 }).await;
+}
+
+/// The library ends a connection whose endpoint has sent an invalid header. At most one retry stays the rule.
+#[tokio::test]
+async fn invalid_responses_on_two_connections_in_a_row_send_nothing_a_third_time() {
+    let (address, count) = invalid_at_first(2).await;
+    let gateway = before(&[address]).start().await;
+    let mut client = H2::open(&gateway).await;
+    let asks = ["/public/one", "/public/two"].map(|target| tokio::spawn(client.begin(Ask::get(target).http2())));
+    for answer in asks {
+        assert_eq!(soon("answer", answer).await.unwrap().unwrap().status(), 502);
+    }
+    assert_eq!(count.load(Ordering::Relaxed), 4);
+    assert_eq!(Ask::post("/public/x", "").to(&gateway).await.status, 200);
+    // Another endpoint serves the requests without effects.
+    let (address, count) = invalid_at_first(usize::MAX).await;
+    let good = H2Origin::answering("hello").await;
+    let gateway = before(&[address, good.address()]).start().await;
+    let mut client = H2::open(&gateway).await;
+    let asks: Vec<_> = (0..40).map(|_| tokio::spawn(client.begin(Ask::get("/public/x").http2()))).collect();
+    for answer in asks {
+        assert_eq!(soon("answer", answer).await.unwrap().unwrap().status(), 200);
+    }
+    assert!(count.load(Ordering::Relaxed) <= 40);
+}
+
+/// What ends one connection often ends all that are open: the endpoint has crashed, or responds to all requests alike.
+#[tokio::test]
+async fn a_request_whose_connection_has_ended_is_sent_again_on_a_new_one() {
+    let (opened, seen) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+    let seen_by_all = Arc::clone(&seen);
+    let script = move || {
+        let (number, seen) = (opened.fetch_add(1, Ordering::AcqRel), Arc::clone(&seen_by_all));
+        let (mut asked, mut is_warm) = (Vec::new(), number > 0);
+        move |got: Frame| {
+            let answer = |stream: u32, block: &[u8]| frame(HEADERS, END_HEADERS | END_STREAM, stream, block);
+            // `:status: 200`, and a name with a space.
+            let invalid = |stream: u32| answer(stream, b"\x88\0\x03a b\x01x");
+            match got.kind {
+                HEADERS if !std::mem::replace(&mut is_warm, true) => return answer(got.stream, &[OK]),
+                HEADERS => asked.push(got.stream),
+                DATA => return invalid(asked[0]),
+                _ => return Vec::new(),
+            }
+            seen.fetch_add(1, Ordering::AcqRel);
+            match (number, asked.len()) {
+                (0, _) | (1, 1) => Vec::new(),
+                (1, _) => invalid(asked[0]),
+                _ => answer(got.stream, &[OK]),
+            }
+        }
+    };
+    // SETTINGS_MAX_CONCURRENT_STREAMS: two requests on each connection.
+    let endpoint = ByHand::speaking(&[0, 3, 0, 0, 0, 2], script).await;
+    let gateway = before(&[endpoint.address()]).start().await;
+    // The limit of the endpoint arrives with its first response.
+    assert_eq!(Ask::get("/public/warm").to(&gateway).await.status, 200);
+    let has_seen = |count: usize| {
+        let seen = Arc::clone(&seen);
+        async move { eventually(PATIENCE, "requests", || async { seen.load(Ordering::Acquire) == count }).await }
+    };
+    let mut client = H2::open(&gateway).await;
+    let safe = tokio::spawn(client.begin(Ask::get("/public/one").http2()));
+    has_seen(1).await;
+    let (mut sender, request) = streaming(&Ask::post("/public/two", ""));
+    let with_effects = tokio::spawn(client.begin(request));
+    has_seen(2).await;
+    let bystander = tokio::spawn(client.begin(Ask::get("/public/three").http2()));
+    has_seen(3).await;
+    assert_eq!(endpoint.connections(), 2);
+    sender.send_data("end".into()).await.unwrap();
+    assert_eq!(soon("an answer", with_effects).await.unwrap().unwrap().status(), 502);
+    assert_eq!(soon("an answer", safe).await.unwrap().unwrap().status(), 200);
+    assert_eq!((endpoint.connections(), seen.load(Ordering::Acquire)), (3, 4));
+    assert!(!bystander.is_finished(), "its connection goes on");
 }
