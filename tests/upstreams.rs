@@ -2,6 +2,7 @@
 
 mod asgi;
 mod budget;
+mod checks;
 mod faults;
 mod grpc;
 mod health;

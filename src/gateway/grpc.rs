@@ -81,6 +81,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_refusal_has_the_status_that_its_clients_expect() {
+        for (statuses, wanted) in [
+            (&[401][..], "16"),
+            (&[403], "7"),
+            (&[404, 405], "12"),
+            (&[413, 429, 431], "8"),
+            (&[408, 504], "4"),
+            (&[502, 503], "14"),
+            (&[400, 421, 500], "13"),
+        ] {
+            for status in statuses {
+                assert_eq!(status_of(StatusCode::from_u16(*status).unwrap()), wanted, "{status}");
+            }
+        }
+    }
+
+    #[test]
     fn deadlines_are_read_as_the_protocol_defines_them() {
         let read = |text: &'static str| {
             let mut fields = HeaderMap::new();

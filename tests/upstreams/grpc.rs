@@ -103,6 +103,26 @@ async fn a_refusal_of_a_call_is_a_response_of_headers_only() {
     assert_eq!(origin.count(), 0);
 }
 
+/// Messages and the result of a call are in the body.
+#[tokio::test]
+async fn grpc_web_passes_unchanged() {
+    let body = b"\0\0\0\0\x02hi\x80\0\0\0\x0fgrpc-status:0\r\n";
+    let origin = H2Origin::scripted(100, |_| crate::support::h2_origin::Act::Echo).await;
+    let site = Site::before_all(&[origin.address()]);
+    let gateway = site.with(|settings| settings.upstreams[0].protocol = Protocol::Http2).start().await;
+    let key = gateway.issue("alice").await;
+    for kind in ["application/grpc-web", "application/grpc-web+proto", "application/grpc-web-text"] {
+        for http in BOTH {
+            let call = Ask::post("/api/x", body).token(&key).field("Content-Type", kind).field("X-Grpc-Web", "1");
+            let answer = call.over(http, &gateway).await;
+            assert_eq!((answer.status, &answer.body[..], answer.complete), (200, &body[..], true), "{kind} {http:?}");
+            let seen = origin.last();
+            let fields = ["content-type", "x-grpc-web", "x-user-name"].map(|name| seen.headers[name].to_str().unwrap());
+            assert_eq!((fields, &seen.body[..]), ([kind, "1", "alice"], &body[..]), "{http:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_deadline_of_a_call_is_its_total_timeout_and_says_nothing_about_the_endpoint() {
     let hanging = H2Origin::scripted(100, |_| crate::support::h2_origin::Act::Hang).await;
