@@ -5,6 +5,7 @@
 //! `start`; each worker has its own thread and runtime.
 
 mod admin_server;
+mod certificate_gauges;
 mod changes;
 mod channel;
 mod clock;

@@ -12,6 +12,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::StartError;
+use super::certificate_gauges;
 use super::changes::{self, Changes, Difference};
 use super::configuration_file::{named_alike, read};
 use super::files;
@@ -20,7 +21,6 @@ use super::inherited::Inherited;
 use super::internal::Internal;
 use super::logs::Logs;
 use super::monitor;
-use super::revocation;
 use super::sockets::Sockets;
 use super::traces::TraceControl;
 use super::worker::{Order, Switch};
@@ -29,7 +29,7 @@ use crate::clock::Timestamp;
 use crate::config::settings::{ClientCertificates, UpstreamTls};
 use crate::config::{self, Loaded, Problem, Settings};
 use crate::listener::Connections;
-use crate::telemetry::{self, CertificateGauge};
+use crate::telemetry;
 
 /// The trigger name of reloads because of a changed file.
 pub(super) const FILE_CHANGED: &str = "its file changed";
@@ -323,15 +323,7 @@ impl Reloader {
 
     fn measure_certificates(&self, failed: &[String]) {
         let settings = Arc::clone(&self.built.borrow().settings);
-        let gauges = settings.certificates.iter().map(|certificate| CertificateGauge {
-            name: certificate.name.clone(),
-            not_after: certificate.not_after,
-            is_current: !failed.contains(&certificate.name),
-        });
-        let gauges = gauges.collect();
-        let counts = &self.builder.services.counts;
-        *counts.certificates.lock().unwrap_or_else(PoisonError::into_inner) = gauges;
-        *counts.revocation_lists.lock().unwrap_or_else(PoisonError::into_inner) = revocation::ends(&settings);
+        certificate_gauges::set(&settings, failed, &self.builder.services.counts);
     }
 
     /// Refuses reloads from now on, and waits for a running switch.

@@ -1,10 +1,9 @@
-//! Revocation lists that expire while the gateway runs: a line in the log, and a metric.
+//! Logs revocation lists that expire while the gateway runs.
 
 use std::collections::BTreeSet;
 
 use crate::clock::Timestamp;
 use crate::config::Settings;
-use crate::config::settings::Listener;
 
 /// What was logged about revocation lists.
 #[derive(Default)]
@@ -29,13 +28,4 @@ impl Revocation {
         }
         self.told = present;
     }
-}
-
-/// The listeners with revocation lists, and when the first of their lists expires: seconds since 1970.
-pub(super) fn ends(settings: &Settings) -> Vec<(String, i64)> {
-    let end = |listener: &Listener| {
-        let end = listener.clients()?.authorities.lists_expire()?;
-        Some((listener.name.clone(), end.as_seconds()))
-    };
-    settings.listeners.iter().filter_map(end).collect()
 }
