@@ -1,7 +1,7 @@
 //! tokengate: a reverse-proxy authentication gateway.
 //!
-//! It terminates TLS, checks `Authorization: Token <key>` as Django REST Framework does, refuses all other requests, and
-//! forwards authenticated requests to upstreams with headers that identify the caller.
+//! It terminates TLS, checks `Authorization: Token <key>` as Django REST Framework does, refuses all other requests,
+//! and forwards authenticated requests to upstreams with headers that identify the caller.
 //!
 //! # Modules
 //!

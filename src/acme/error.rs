@@ -70,8 +70,8 @@ pub enum AcmeError {
 }
 
 impl AcmeError {
-    /// The text without control characters: parts of it come from the CA and from the program for DNS records, and must not
-    /// begin a new line of a log.
+    /// The text without control characters: parts of it come from the CA and from the program for DNS records, and must
+    /// not begin a new line of a log.
     pub fn line(&self) -> String {
         self.to_string().replace(char::is_control, " ")
     }

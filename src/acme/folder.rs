@@ -1,8 +1,8 @@
 //! The folder of an ACME account, its certificates and its pending challenges.
 //!
 //! Several gateways may share it, on one machine or over a network file system. One of them requests certificates at a
-//! time: the holder of [`Lock`]. All of them read the pending challenges, because the CA may ask any of them. Every file
-//! is written beside its place and renamed, so a reader never sees half of it, and a crash leaves the old one.
+//! time: the holder of [`Lock`]. All of them read the pending challenges, because the CA may ask any of them. Every
+//! file is written beside its place and renamed, so a reader never sees half of it, and a crash leaves the old one.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};

@@ -16,8 +16,8 @@ pub(super) struct Window {
     pub end: Timestamp,
 }
 
-/// When a certificate is renewed: at a point of the CA's window, else after two thirds of its validity. `spot`, from 0 to
-/// 1, spreads certificates over the window.
+/// When a certificate is renewed: at a point of the CA's window, else after two thirds of its validity. `spot`, from 0
+/// to 1, spreads certificates over the window.
 pub(super) fn renewal(begin: Timestamp, end: Timestamp, window: Option<Window>, spot: f64) -> Timestamp {
     let lifetime = end.since(begin);
     let own = begin.after(lifetime / 3 * 2);

@@ -1,8 +1,8 @@
 //! Forms that arrive after their sign-in has ended.
 //!
-//! The response is a sign-in form that keeps what was typed, except passwords. It is sent to the path of the first form:
-//! a right password opens a new sign-in, and the form is handled as if it had arrived with it. Other sites cannot send
-//! such a form (`guard`), and its secret is that of the sign-in form, which is in a cookie.
+//! The response is a sign-in form that keeps what was typed, except passwords. It is sent to the path of the first
+//! form: a right password opens a new sign-in, and the form is handled as if it had arrived with it. Other sites cannot
+//! send such a form (`guard`), and its secret is that of the sign-in form, which is in a cookie.
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};

@@ -2,10 +2,10 @@
 //!
 //! Runs in the control half. Never handles requests meant for an upstream.
 //!
-//! The [`server`] (TLS, HTTP/1.1) accepts a request, and [`record`] gives it an id and an access log line. It passes the
-//! [`guard`] (host, origin) and is authenticated by a sign-in ([`session`], read by [`visit`]). One of the [`pages`]
-//! handles it: it runs operations of the [`operations`] and shows data of the [`monitor`]. The [`api`] runs the same
-//! operations, for programs.
+//! The [`server`] (TLS, HTTP/1.1) accepts a request, and [`record`] gives it an id and an access log line. It passes
+//! the [`guard`] (host, origin) and is authenticated by a sign-in ([`session`], read by [`visit`]). One of the
+//! [`pages`] handles it: it runs operations of the [`operations`] and shows data of the [`monitor`]. The [`api`] runs
+//! the same operations, for programs.
 
 pub mod api;
 pub mod operations;

@@ -17,8 +17,8 @@ pub(super) async fn read(file: Option<PathBuf>) -> Result<Loaded, ReloadError> {
 
 /// Returns `file` with its folder written as in `running`, if both are in the same folder.
 ///
-/// Paths in settings begin with the folder as the file was named. `gateway.toml` and `/etc/tokengate/gateway.toml` would
-/// differ in every path, although they mean the same files.
+/// Paths in settings begin with the folder as the file was named. `gateway.toml` and `/etc/tokengate/gateway.toml`
+/// would differ in every path, although they mean the same files.
 pub(super) fn named_alike(running: Option<&Path>, file: PathBuf) -> PathBuf {
     let folder = |path: &Path| match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => std::fs::canonicalize(folder).ok(),

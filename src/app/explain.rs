@@ -240,7 +240,8 @@ impl Explainer {
         (lines.join("\r\n") + "\r\n\r\n").into_bytes()
     }
 
-    /// Puts into memory what is known of every key in the head. What the store does not say stays unknown, which is a 503.
+    /// Puts into memory what is known of every key in the head. What the store does not say stays unknown, which is a
+    /// 503.
     async fn remember(
         &self,
         head: &request::Parts,

@@ -146,8 +146,8 @@ struct Parts {
     rates: Rates,
 }
 
-/// A generation that decides as one from these settings would, and serves nothing: it counts nothing, resolves no names,
-/// and no task is behind it. Its listeners have the addresses of the settings.
+/// A generation that decides as one from these settings would, and serves nothing: it counts nothing, resolves no
+/// names, and no task is behind it. Its listeners have the addresses of the settings.
 ///
 /// # Errors
 /// [`StartError`], as [`Builder::build`].

@@ -71,9 +71,9 @@ impl Inherited {
 
     /// Returns at least `count` sockets for a listener: those that are meant for it, and new ones for the rest.
     ///
-    /// New sockets beside others of this gateway do not listen yet. The kernel would give them connections at once, and a
-    /// process that is not ready, or ends before it is, would keep or lose them. `is_shared`: this process uses the address
-    /// already, so no other program does.
+    /// New sockets beside others of this gateway do not listen yet. The kernel would give them connections at once, and
+    /// a process that is not ready, or ends before it is, would keep or lose them. `is_shared`: this process uses the
+    /// address already, so no other program does.
     ///
     /// # Errors
     /// What the system says, for instance that the address is in use.

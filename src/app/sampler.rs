@@ -1,7 +1,7 @@
 //! Samples the traffic for the admin application, and keeps the last hour in a file.
 //!
-//! The file is `admin.traffic_file`, or beside the database of SQLite. With PostgreSQL there is no folder that is known to be
-//! writable: without the key the history begins at the start of the process.
+//! The file is `admin.traffic_file`, or beside the database of SQLite. With PostgreSQL there is no folder that is known
+//! to be writable: without the key the history begins at the start of the process.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};

@@ -1,7 +1,7 @@
 //! Sends finished traces to an OpenTelemetry collector: OTLP over HTTP, in JSON.
 //!
-//! It runs on the control half, so a collector that is slow or away delays no request. What cannot be sent is dropped and
-//! counted; an outage is one line in the log when it begins and one when it ends.
+//! It runs on the control half, so a collector that is slow or away delays no request. What cannot be sent is dropped
+//! and counted; an outage is one line in the log when it begins and one when it ends.
 
 use std::convert::Infallible;
 use std::io;

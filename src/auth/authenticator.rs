@@ -166,8 +166,8 @@ impl Authenticator {
         }
     }
 
-    /// Records that this token was used: a route has admitted its request. A refused request is no use, so it does not keep
-    /// a token valid that ends when it is not used.
+    /// Records that this token was used: a route has admitted its request. A refused request is no use, so it does not
+    /// keep a token valid that ends when it is not used.
     pub fn note_use(&self, identity: &Identity) {
         self.uses.note(identity, self.clock.now());
     }

@@ -13,7 +13,8 @@ pub struct Consent {
 }
 
 impl Consent {
-    /// Reads the answer of a portal; `None`: it does not consent. Of its headers, only those in `named` reach the upstream.
+    /// Reads the answer of a portal; `None`: it does not consent. Of its headers, only those in `named` reach the
+    /// upstream.
     pub fn read(status: StatusCode, fields: &HeaderMap, named: &[HeaderName]) -> Option<Consent> {
         if !status.is_success() {
             return None;

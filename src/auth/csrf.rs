@@ -150,8 +150,8 @@ pub fn check_handshake(fields: &HeaderMap, target: &Target<'_>, secure: bool) ->
 }
 
 /// Checks a request with a client certificate, which browsers send with requests of any page. A page of another origin
-/// may cause `GET`, `HEAD` and `OPTIONS` requests only, and no WebSocket (`opens`). A request that says nothing about a page
-/// does not come from a browser: browsers send `Origin` or `Sec-Fetch-Site` with all others.
+/// may cause `GET`, `HEAD` and `OPTIONS` requests only, and no WebSocket (`opens`). A request that says nothing about a
+/// page does not come from a browser: browsers send `Origin` or `Sec-Fetch-Site` with all others.
 ///
 /// # Errors
 /// [`CsrfFault::Origin`] and [`CsrfFault::Site`].

@@ -16,8 +16,8 @@ const MIN_LENGTH: usize = 16;
 /// True if it has one of our schemes, whatever follows. Also true if it contains a text in the format of our generated
 /// keys (40 hexadecimal digits, or our prefix with its checksum), or one that `is_known` reports as a live key: clients
 /// send keys with wrong schemes too. Base64 words are decoded and checked in the same way, since `Basic` sends username
-/// and password like that. A generated key need not be live: this process may never have seen it. Only `Digest` may have
-/// 40 hexadecimal digits: its nonces often contain a SHA-1.
+/// and password like that. A generated key need not be live: this process may never have seen it. Only `Digest` may
+/// have 40 hexadecimal digits: its nonces often contain a SHA-1.
 pub(super) fn is_own(line: &[u8], schemes: &[Box<str>], is_known: impl Fn(ShownKey<'_>) -> bool) -> bool {
     let names_ours = |element: &[u8]| {
         let scheme = element.split(|byte| !is_word(*byte)).find(|word| !word.is_empty()).unwrap_or_default();

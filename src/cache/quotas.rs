@@ -1,8 +1,8 @@
 //! The lasting counts of quotas: workers count in memory, and one task adds what they counted to the store.
 //!
-//! A worker waits for the store only at the first request of a key in a period. If the store does not answer, the key is
-//! counted from zero until a later addition tells the total. Requests since the last addition are lost if the process is
-//! killed: a quota then allows that many more.
+//! A worker waits for the store only at the first request of a key in a period. If the store does not answer, the key
+//! is counted from zero until a later addition tells the total. Requests since the last addition are lost if the
+//! process is killed: a quota then allows that many more.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -47,8 +47,8 @@ pub struct Quotas {
 }
 
 impl Quotas {
-    /// Creates a handle and the task that reads and saves the counts. The task ends, with everything saved, when every handle
-    /// is dropped.
+    /// Creates a handle and the task that reads and saves the counts. The task ends, with everything saved, when every
+    /// handle is dropped.
     pub fn new(store: Arc<dyn QuotaStore>) -> (Quotas, impl Future<Output = ()> + Send) {
         let (questions, asked) = mpsc::channel(QUEUE);
         let tables = Tables::default();

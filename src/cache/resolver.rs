@@ -46,7 +46,8 @@ pub struct ResolverHandle {
 }
 
 impl ResolverHandle {
-    /// A handle without a resolver: every lookup is [`StoreUnavailable`]. For requests that are explained and not served.
+    /// A handle without a resolver: every lookup is [`StoreUnavailable`]. For requests that are explained and not
+    /// served.
     pub fn nowhere(memory: Arc<IdentityCache>) -> ResolverHandle {
         let nowhere = || mpsc::channel(1).0;
         ResolverHandle { memory, known: nowhere(), unknown: nowhere(), spare: Arc::new(Budget::new(1)) }

@@ -24,7 +24,8 @@ pub struct ClientCertificate {
 }
 
 impl ClientCertificate {
-    /// The certificate of a new connection, verified by `rules` at the time `now`. `None` if it cannot be told to upstreams.
+    /// The certificate of a new connection, verified by `rules` at the time `now`. `None` if it cannot be told to
+    /// upstreams.
     pub fn new(chain: ClientChain, rules: &Arc<ClientCertificates>, now: Timestamp) -> Option<ClientCertificate> {
         let mut values = chain.certificates().iter().map(|certificate| byte_sequence(certificate));
         let leaf = HeaderValue::try_from(values.next()?).ok()?;
@@ -62,7 +63,8 @@ impl ClientCertificate {
         self.checked_until.get() <= now
     }
 
-    /// Whether a handshake by `rules` would accept the certificate, for the same user. Checks it only if it is in doubt.
+    /// Whether a handshake by `rules` would accept the certificate, for the same user. Checks it only if it is in
+    /// doubt.
     pub fn is_accepted(&self, rules: Option<&ClientCertificates>, now: Timestamp) -> bool {
         if !self.is_in_doubt(now) {
             return true;
@@ -75,7 +77,8 @@ impl ClientCertificate {
         accepted
     }
 
-    /// The name of the user that it belongs to. As a header, so that a running exchange keeps it like other credentials.
+    /// The name of the user that it belongs to. As a header, so that a running exchange keeps it like other
+    /// credentials.
     pub fn user(&self) -> Option<&HeaderValue> {
         self.user.as_ref()
     }

@@ -11,8 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Inbox;
 
-/// Marks a request as an extended CONNECT for WebSocket. Its method is set to GET, the method of the same handshake over
-/// HTTP/1.1, so that all checks apply to both.
+/// Marks a request as an extended CONNECT for WebSocket. Its method is set to GET, the method of the same handshake
+/// over HTTP/1.1, so that all checks apply to both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExtendedConnect;
 

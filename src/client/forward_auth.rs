@@ -1,8 +1,8 @@
 //! The questions of proxies: may this request of my client pass? (Forward authentication.)
 //!
 //! A proxy describes the request of its client in headers, or in the path. [`read`] turns the head of the question into
-//! the head of that request, which the gateway then judges as if it had come by itself. A description that is incomplete,
-//! contradicts itself or can be read in two ways is refused.
+//! the head of that request, which the gateway then judges as if it had come by itself. A description that is
+//! incomplete, contradicts itself or can be read in two ways is refused.
 
 use http::header::{HOST, UPGRADE};
 use http::request::Parts;
@@ -51,8 +51,8 @@ pub enum BadQuestion {
     Target,
 }
 
-/// Reads a request on a listener for questions of proxies. The head of a question becomes that of the request that it is
-/// about. `None`: it is no question; the second part is then as in [`forwarded::read`].
+/// Reads a request on a listener for questions of proxies. The head of a question becomes that of the request that it
+/// is about. `None`: it is no question; the second part is then as in [`forwarded::read`].
 pub fn read(trust: &ProxyTrust, peer: &Peer, head: &mut Parts) -> (Option<Form>, Result<Option<Origin>, BadForwarded>) {
     let form = form(&head.uri);
     if !trust.proxies.as_ref().is_some_and(|proxies| proxies.contain(peer.address.ip())) {
@@ -82,7 +82,8 @@ fn question(form: Form, trust: &ProxyTrust, peer: &Peer, head: &mut Parts) -> Re
             let method = one(&head.headers, &X_FORWARDED_METHOD, "X-Forwarded-Method")?;
             let method = Method::from_bytes(method.as_bytes()).ok().filter(|m| m.as_str().len() <= LONGEST_METHOD);
             let method = method.ok_or(BadQuestion::Method)?;
-            // Proxies ask with GET or with the method of the request. Anything else shows that the header is not theirs.
+            // Proxies ask with GET or with the method of the request. Anything else shows that the header is not
+            // theirs.
             if head.method != Method::GET && head.method != method {
                 return Err(BadQuestion::Method.into());
             }

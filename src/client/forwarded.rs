@@ -1,10 +1,10 @@
 //! Where a request came from, if a trusted proxy forwards it: `X-Forwarded-For`, `-Proto` and `-Host`, or `Forwarded`
 //! (RFC 7239).
 //!
-//! A client can send any of these headers, and each proxy adds to what it got. So the addresses are read from the right:
-//! the last one that is not a trusted proxy's is the client. What stands to the left of it is ignored. Only one of the
-//! two families is read; the other one may be the client's own. A header that a trusted proxy should have written and
-//! that cannot be read is refused.
+//! A client can send any of these headers, and each proxy adds to what it got. So the addresses are read from the
+//! right: the last one that is not a trusted proxy's is the client. What stands to the left of it is ignored. Only one
+//! of the two families is read; the other one may be the client's own. A header that a trusted proxy should have
+//! written and that cannot be read is refused.
 
 use std::net::{IpAddr, SocketAddr};
 

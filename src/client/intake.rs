@@ -1,7 +1,7 @@
 //! The body of an HTTP/1 request, between the connection that receives it and the code that reads it.
 //!
-//! The connection reads the socket only while a reader waits, and holds one piece at most. The reader can be the request
-//! itself, which the connection's own task polls, or the task that sends the rest of a request to an endpoint.
+//! The connection reads the socket only while a reader waits, and holds one piece at most. The reader can be the
+//! request itself, which the connection's own task polls, or the task that sends the rest of a request to an endpoint.
 
 use std::cell::RefCell;
 use std::task::{Context, Poll, Waker};

@@ -1,8 +1,8 @@
 //! The PROXY protocol, versions 1 and 2: the first bytes of a connection name the client that a proxy connects for.
 //!
-//! A codec without input and output: [`read`] takes the bytes that have arrived and says how many more the header has at
-//! least, so a caller never reads beyond the header. It accepts what the specification of HAProxy defines for TCP. TLVs are
-//! skipped.
+//! A codec without input and output: [`read`] takes the bytes that have arrived and says how many more the header has
+//! at least, so a caller never reads beyond the header. It accepts what the specification of HAProxy defines for TCP.
+//! TLVs are skipped.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -29,8 +29,8 @@ pub enum Read {
     Done(Option<Endpoints>),
 }
 
-/// The connection between the client and the proxy. `None` in [`Read::Done`]: the proxy connects for itself, for instance
-/// to check the gateway's health, or does not know the client.
+/// The connection between the client and the proxy. `None` in [`Read::Done`]: the proxy connects for itself, for
+/// instance to check the gateway's health, or does not know the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Endpoints {
     /// The client.

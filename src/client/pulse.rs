@@ -303,8 +303,8 @@ impl OpenConnections {
         Rc::clone(&self.handshakes)
     }
 
-    /// Whether nothing is left to wait for. After [`leave`](Self::leave) that includes TLS handshakes: other clients go to
-    /// the other process, but a connection that this process has accepted is served by this process or not at all.
+    /// Whether nothing is left to wait for. After [`leave`](Self::leave) that includes TLS handshakes: other clients go
+    /// to the other process, but a connection that this process has accepted is served by this process or not at all.
     pub fn are_over(&self) -> bool {
         let waits_for_handshakes = self.ending.get() == Ending::WithNextResponse;
         self.count() == 0 && !(waits_for_handshakes && Rc::strong_count(&self.handshakes) > 1)

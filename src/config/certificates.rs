@@ -76,7 +76,8 @@ pub(super) fn read(root: &Table<'_>, acme: &mut Option<Acme>) -> Vec<Named<Certi
     named
 }
 
-/// The certificate that the CA has issued, else one that stands in for it. A damaged file is replaced by the next order.
+/// The certificate that the CA has issued, else one that stands in for it. A damaged file is replaced by the next
+/// order.
 fn issued_or_stand_in(key: &Key<'_>, wanted: &AcmeCertificate, file: &Path, now: Timestamp) -> Option<Certificate> {
     if file.exists() {
         match Certificate::read(&wanted.name, file, file) {

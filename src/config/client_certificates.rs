@@ -52,8 +52,8 @@ impl CertificateUsers {
         self.by.is_none() && self.listed.is_empty()
     }
 
-    /// The user that a certificate belongs to. `None`: none, or its names belong to several. A listed fingerprint decides
-    /// alone, because it means exactly this certificate.
+    /// The user that a certificate belongs to. `None`: none, or its names belong to several. A listed fingerprint
+    /// decides alone, because it means exactly this certificate.
     pub fn user_of<'a>(&'a self, client: &'a ClientNames) -> Option<&'a str> {
         if let Some(user) = self.listed.get(&Listed::Fingerprint(client.fingerprint)) {
             return Some(user);
@@ -106,7 +106,8 @@ impl<'d> ClientKeys<'d> {
         [&self.ca, &self.mode, &self.crl, &self.by]
     }
 
-    /// Reads the keys, and the table `client_users`. `None` if clients are not asked for certificates, and after an error.
+    /// Reads the keys, and the table `client_users`. `None` if clients are not asked for certificates, and after an
+    /// error.
     pub(super) fn read(&self, listener: &Table<'_>) -> Option<Arc<ClientCertificates>> {
         let is_required = self.mode.choice(&[("required", true), ("optional", false)], true);
         let kinds = [("email", NameKind::Email), ("dns", NameKind::Dns), ("uri", NameKind::Uri)];

@@ -1,7 +1,8 @@
 //! `gateway.toml`: its meaning ([`Settings`]), and all its errors at once ([`Problem`]).
 //!
 //! Data flows in one direction: text → tree with the line of every value (`document`) → tables. One function per table
-//! reads all its keys and applies the defaults (`reader`, `value`) → [`Settings`]. Only this module reads configuration text.
+//! reads all its keys and applies the defaults (`reader`, `value`) → [`Settings`]. Only this module reads configuration
+//! text.
 
 mod access;
 mod acme;

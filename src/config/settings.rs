@@ -1,7 +1,8 @@
 //! The settings: complete, checked, with all defaults applied.
 //!
-//! Created only by `config::load` (and by tests). Every reference is a valid index; every certificate is read and matches
-//! its key. The type of each table is in the table's own file, with its defaults and its reader; the names are here too.
+//! Created only by `config::load` (and by tests). Every reference is a valid index; every certificate is read and
+//! matches its key. The type of each table is in the table's own file, with its defaults and its reader; the names are
+//! here too.
 
 use std::path::PathBuf;
 use std::time::Duration;

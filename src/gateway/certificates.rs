@@ -1,9 +1,10 @@
 //! Ends connections whose client certificate would not be accepted any more.
 //!
-//! A handshake checks a certificate once, and connections last. So a certificate is checked again when it expires, when a
-//! revocation list expires, and when the CAs, the revocation lists or the users of its listener change: before the next
-//! request, and at the worker's tick for requests that are running. A connection whose certificate is no longer accepted, or
-//! belongs to another user now, ends at once with its requests. Users are looked up for each request, as for tokens.
+//! A handshake checks a certificate once, and connections last. So a certificate is checked again when it expires, when
+//! a revocation list expires, and when the CAs, the revocation lists or the users of its listener change: before the
+//! next request, and at the worker's tick for requests that are running. A connection whose certificate is no longer
+//! accepted, or belongs to another user now, ends at once with its requests. Users are looked up for each request, as
+//! for tokens.
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
@@ -49,8 +50,8 @@ impl Certified {
 }
 
 impl Generation {
-    /// Whether a connection with a certificate may have further requests: its listener accepts the certificate. If not, the
-    /// connection ends.
+    /// Whether a connection with a certificate may have further requests: its listener accepts the certificate. If not,
+    /// the connection ends.
     pub(super) fn keeps(&self, client: &ClientConnection, now: Timestamp) -> bool {
         let Some(certificate) = client.certificate.get() else { return true };
         let rules = match self.listener_of(client) {

@@ -1,7 +1,8 @@
 //! Finds the Close frame in one direction of a tunnel (RFC 6455 §5 and §7).
 //!
 //! When both sides have sent theirs, the server closes the connection. Some servers of HTTP/2 leave the stream open, so
-//! the tunnel ends its two sides itself. Nothing is changed or refused: in bytes that are not WebSocket no frame is found.
+//! the tunnel ends its two sides itself. Nothing is changed or refused: in bytes that are not WebSocket no frame is
+//! found.
 
 /// What is known about a direction whose bytes were [followed](CloseFrame::follow) up to here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

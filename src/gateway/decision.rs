@@ -1,7 +1,7 @@
 //! Decides what happens to a request, before anything of it is forwarded.
 //!
-//! It is one sequence of steps: read the target, find the route, establish the caller, grant permission. No step calls an
-//! earlier one. Only the lookup of a token that is not in memory waits. `answer.rs` carries out a decision, and
+//! It is one sequence of steps: read the target, find the route, establish the caller, grant permission. No step calls
+//! an earlier one. Only the lookup of a token that is not in memory waits. `answer.rs` carries out a decision, and
 //! `explanation.rs` describes it.
 
 use std::net::IpAddr;
@@ -173,8 +173,8 @@ impl Gateway {
         Ok(Forwarding { upstream, permit, below, handshake })
     }
 
-    /// The answer to a preflight for a request with the method `asked`; `None`: the route does not admit it or its client,
-    /// so it is authenticated like any other request.
+    /// The answer to a preflight for a request with the method `asked`; `None`: the route does not admit it or its
+    /// client, so it is authenticated like any other request.
     fn permission(
         &self,
         target: &Target<'_>,

@@ -1,7 +1,7 @@
 //! Sends a request to an endpoint and waits for the head of the response.
 //!
-//! A request with effects is never sent twice. A request is sent once more, on another endpoint if there is one, only if
-//! no byte of it was sent, or if it is a GET, HEAD or OPTIONS request without a body
+//! A request with effects is never sent twice. A request is sent once more, on another endpoint if there is one, only
+//! if no byte of it was sent, or if it is a GET, HEAD or OPTIONS request without a body
 //! (docs/decisions/0055-retries-on-another-endpoint.md).
 
 use std::rc::Rc;
@@ -231,8 +231,8 @@ struct Failed {
 }
 
 impl Failed {
-    /// Takes the request back if it may be sent once more: on another endpoint if there is one that gets requests. On the
-    /// same one only if it has just closed a connection that it had kept open, or if another response has ended the
+    /// Takes the request back if it may be sent once more: on another endpoint if there is one that gets requests. On
+    /// the same one only if it has just closed a connection that it had kept open, or if another response has ended the
     /// connection.
     fn again(&mut self, pools: &UpstreamPools) -> Option<Box<Request<OutgoingBody>>> {
         let is_safe = self.is_stale() || self.lease.is_unprocessed() || self.lease.may_be_innocent();

@@ -1,7 +1,7 @@
 //! gRPC: refusals that its clients understand, and deadlines.
 //!
-//! A gRPC client reads the result of a call from `grpc-status`, and takes any HTTP status but 200 for a broken proxy. So a
-//! refusal is a response without a body whose headers hold the result ("Trailers-Only" in the gRPC protocol).
+//! A gRPC client reads the result of a call from `grpc-status`, and takes any HTTP status but 200 for a broken proxy.
+//! So a refusal is a response without a body whose headers hold the result ("Trailers-Only" in the gRPC protocol).
 
 use std::time::Duration;
 

@@ -1,10 +1,10 @@
 //! `POST /gettoken/`: returns a token for a username and a password, as Django REST Framework does. If it is switched on,
 //! also for those in `Authorization: Basic`, by GET or POST.
 //!
-//! It comes before all routes. It differs from DRF on purpose: caches never store the response, chunked bodies are read,
-//! no request leads to a 500 or to HTML, an old token in `Authorization` does not prevent a new login, everything is
-//! UTF-8, and attempts are limited. Passwords are wiped after the comparison. Neither passwords nor usernames are logged,
-//! because people type passwords into the username field.
+//! It comes before all routes. It differs from DRF on purpose: caches never store the response, chunked bodies are
+//! read, no request leads to a 500 or to HTML, an old token in `Authorization` does not prevent a new login, everything
+//! is UTF-8, and attempts are limited. Passwords are wiped after the comparison. Neither passwords nor usernames are
+//! logged, because people type passwords into the username field.
 
 use http::header::{ALLOW, USER_AGENT, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Response, StatusCode, request};

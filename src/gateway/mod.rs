@@ -1,9 +1,9 @@
 //! The request pipeline, from the head of a request to its response.
 //!
-//! Start reading at `decision.rs`: it decides what happens to a request. `answer.rs` carries the decision out. Around it,
-//! [`Gateway::serve`] creates the [`Exchange`], turns a [`Refusal`] into a response, and passes the exchange to the
-//! response body. When that body ends, the exchange is counted and logged exactly once. A gateway belongs to one worker and
-//! is deliberately not `Send`.
+//! Start reading at `decision.rs`: it decides what happens to a request. `answer.rs` carries the decision out. Around
+//! it, [`Gateway::serve`] creates the [`Exchange`], turns a [`Refusal`] into a response, and passes the exchange to the
+//! response body. When that body ends, the exchange is counted and logged exactly once. A gateway belongs to one worker
+//! and is deliberately not `Send`.
 
 mod admit;
 mod answer;

@@ -74,8 +74,8 @@ impl Gateway {
     }
 }
 
-/// The client's body, within the limits of the route. On a streaming route a gRPC client may be silent as long as it likes:
-/// it sends messages when it has some.
+/// The client's body, within the limits of the route. On a streaming route a gRPC client may be silent as long as it
+/// likes: it sends messages when it has some.
 pub(super) fn body(body: ClientBody, route: &Route, is_grpc: bool) -> OutgoingBody {
     let settings = &route.settings;
     if body.is_end_stream() {

@@ -1,7 +1,7 @@
 //! Asks a portal about a request without a token (forward authentication), and obeys its answer.
 //!
-//! The portal gets the head of the request. Its 2xx lets the request pass; any other answer goes to the client. A portal
-//! that fails is a 503.
+//! The portal gets the head of the request. Its 2xx lets the request pass; any other answer goes to the client. A
+//! portal that fails is a 503.
 
 use std::rc::Rc;
 use std::task::Poll;
@@ -128,8 +128,8 @@ impl Gateway {
     }
 }
 
-/// Sends the question, and waits for the head of the answer. A question has no effects, so it is sent a second time if the
-/// portal has just closed the connection, or if there is another endpoint.
+/// Sends the question, and waits for the head of the answer. A question has no effects, so it is sent a second time if
+/// the portal has just closed the connection, or if there is another endpoint.
 async fn send(
     upstream: &UpstreamHandle,
     question: Request<OutgoingBody>,

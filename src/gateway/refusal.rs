@@ -63,8 +63,8 @@ pub enum Refusal {
     /// The caller's token ended during the exchange. The only refusal without a response: a response would claim that
     /// nothing was done.
     TokenEnded,
-    /// The client's certificate is not accepted any more, or it has none and the listener requires one by now. No response
-    /// either: the connection ends, and the next handshake tells the client why.
+    /// The client's certificate is not accepted any more, or it has none and the listener requires one by now. No
+    /// response either: the connection ends, and the next handshake tells the client why.
     NotKept,
     /// The portal of the route does not answer, or fails.
     Portal,
@@ -196,8 +196,8 @@ impl Refusal {
     /// connection.
     pub(super) fn respond(self, mut exchange: Box<Exchange>, close: bool, challenge: &str) -> Response<Body> {
         let (status, outcome, detail) = self.row(exchange.method());
-        // There is no challenge for a session or a certificate, and a 401 requires a challenge. So the status is 403, as in
-        // Django REST Framework.
+        // There is no challenge for a session or a certificate, and a 401 requires a challenge. So the status is 403,
+        // as in Django REST Framework.
         let status = match status {
             StatusCode::UNAUTHORIZED if !exchange.has_challenge() => StatusCode::FORBIDDEN,
             status => status,

@@ -1,8 +1,8 @@
 //! The timer of an exchange.
 //!
 //! It limits the waits for an endpoint: first for the head of the response, then for each piece of the body. Timers are
-//! checked on the worker's tick, so that an exchange needs no timer of the runtime: most exchanges end long before their
-//! timeout. A wait ends at its timeout at the earliest, and at most two ticks later.
+//! checked on the worker's tick, so that an exchange needs no timer of the runtime: most exchanges end long before
+//! their timeout. A wait ends at its timeout at the earliest, and at most two ticks later.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -1,5 +1,5 @@
-//! A tunnel: after a switch to WebSocket it passes bytes in both directions unchanged, until one side ends, both sides have
-//! sent their Close frames, a timeout expires, or the caller's token ends.
+//! A tunnel: after a switch to WebSocket it passes bytes in both directions unchanged, until one side ends, both sides
+//! have sent their Close frames, a timeout expires, or the caller's token ends.
 //!
 //! It is the rest of its exchange, which is counted and logged when the tunnel ends. An idle tunnel has no buffer.
 
@@ -105,8 +105,8 @@ impl Tunnel {
         Tunnel { far_end, exchange, offered: false, ended: false }
     }
 
-    /// Whether the caller's token has ended or the time of the exchange is over; wakes the task when that happens. For a
-    /// connection that is still writing the 101.
+    /// Whether the caller's token has ended or the time of the exchange is over; wakes the task when that happens. For
+    /// a connection that is still writing the 101.
     pub fn poll_end(&mut self, cx: &mut Context<'_>) -> bool {
         self.far_end.stream.keep(cx);
         self.exchange.poll_token_end(cx) || self.far_end.timer.poll(cx).is_ready()
@@ -120,8 +120,8 @@ impl Tunnel {
         self.ended = true;
         if outcome == Outcome::Forwarded {
             if by == Side::Client && self.far_end.near.is_some() {
-                // Browsers end their direction of a stream with their Close frame, and wait for that of the endpoint. The
-                // end is not passed on before: some servers then send no Close frame.
+                // Browsers end their direction of a stream with their Close frame, and wait for that of the endpoint.
+                // The end is not passed on before: some servers then send no Close frame.
                 let last_words =
                     std::future::poll_fn(|cx| match down.poll(cx, &mut self.far_end.stream, &mut client) {
                         Poll::Pending if down.has_closed() => Poll::Ready(Ok(())),

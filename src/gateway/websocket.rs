@@ -48,8 +48,8 @@ pub(super) fn is_extended_connect(head: &Parts) -> bool {
 }
 
 impl WebSocketHandshake {
-    /// Returns the handshake of a request, if it is valid and the connection holds back the bytes that follow it. Boxed,
-    /// because most requests move the place of a handshake without having one.
+    /// Returns the handshake of a request, if it is valid and the connection holds back the bytes that follow it.
+    /// Boxed, because most requests move the place of a handshake without having one.
     pub(super) fn read(head: &Parts, client: &ClientConnection) -> Option<Box<WebSocketHandshake>> {
         if is_extended_connect(head) {
             let key = new_key()?;
@@ -83,8 +83,8 @@ impl WebSocketHandshake {
         }
     }
 
-    /// Whether the endpoint has accepted the handshake with this 101. Over HTTP/2, its 2xx to an extended CONNECT is the
-    /// proof.
+    /// Whether the endpoint has accepted the handshake with this 101. Over HTTP/2, its 2xx to an extended CONNECT is
+    /// the proof.
     pub(super) fn is_accepted_by(&self, fields: &HeaderMap, is_stream: bool) -> bool {
         is_stream
             || only(fields, &UPGRADE).is_some_and(is_websocket)

@@ -46,7 +46,8 @@ pub enum BadAnswer {
     /// The response switches protocols, but the request did not ask for this protocol.
     #[error("the response switches protocols, but the request did not ask for it")]
     Switch,
-    /// The response to a WebSocket handshake is successful, but does not switch: an HTTP/2 client would take it for a tunnel.
+    /// The response to a WebSocket handshake is successful, but does not switch: an HTTP/2 client would take it for a
+    /// tunnel.
     #[error("the response to a WebSocket handshake is successful, but does not switch protocols")]
     NoSwitch,
     /// The endpoint speaks HTTP/2 and does not announce WebSocket (RFC 8441).

@@ -3,9 +3,9 @@
 //! From clients, [`HeadReader`] and [`RequestBodyReader`] read a request, and refuse what two servers could read
 //! differently (docs/decisions/0012). [`ResponseHead`] and [`BodyWriter`] write a response to them.
 //!
-//! To endpoints, [`write_head`] and [`BodyWriter`] write a request. [`Answer`] parses a response: it takes bytes as they
-//! arrive and returns [`Event`]s, or the rule that the response breaks. The response gets a new framing towards the client. So the
-//! end of each response must be certain: an ambiguous response becomes a 502.
+//! To endpoints, [`write_head`] and [`BodyWriter`] write a request. [`Answer`] parses a response: it takes bytes as
+//! they arrive and returns [`Event`]s, or the rule that the response breaks. The response gets a new framing towards
+//! the client. So the end of each response must be certain: an ambiguous response becomes a 502.
 //!
 //! # Rules for responses
 //!

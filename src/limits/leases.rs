@@ -1,8 +1,8 @@
 //! The share of one process in a rate that several processes count together.
 //!
 //! The count itself is elsewhere (`cache/shared/rates.rs`). This table holds, for each key, events that the process has
-//! taken from the count in advance: its lease. A key that is used often gets a larger lease, so most of its events need no
-//! question to the count. A key that is used rarely is asked for one event at a time, which is exact.
+//! taken from the count in advance: its lease. A key that is used often gets a larger lease, so most of its events need
+//! no question to the count. A key that is used rarely is asked for one event at a time, which is exact.
 //!
 //! While the count cannot be reached, the process allows its own share of the rate ([`Leases::alone`]). That share is
 //! charged with every event, so the loss of the count does not refill it.
@@ -21,8 +21,8 @@ use crate::clock::Timestamp;
 const AHEAD: i64 = 100_000_000;
 /// A lease ends after this time, in nanoseconds. What is left of it is returned with the next question.
 const LIFETIME: i64 = 1_000_000_000;
-/// The next lease is asked for when this part of the expected events is left, so that no event has to wait for it and only
-/// one asks.
+/// The next lease is asked for when this part of the expected events is left, so that no event has to wait for it and
+/// only one asks.
 const REST: u32 = 4;
 
 /// The leases of one process. Each key may have its own measure.
@@ -206,7 +206,8 @@ fn left(measure: &Measure, lease: &mut Lease, now: i64) -> Left {
     Left { events, more_in: Duration::from_nanos(measure.pace.each.unsigned_abs()) }
 }
 
-/// Whether a moment is in the future. It is at most [`LIFETIME`] ahead, so a clock that was set back has no lasting effect.
+/// Whether a moment is in the future. It is at most [`LIFETIME`] ahead, so a clock that was set back has no lasting
+/// effect.
 fn is_ahead(moment: i64, now: i64) -> bool {
     moment > now && moment - now <= LIFETIME
 }

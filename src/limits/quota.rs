@@ -83,8 +83,8 @@ impl Counted {
         Ok(Left { events: before.events.saturating_sub(1), ..before })
     }
 
-    /// The period of an event, if this is its count. An event from the last moment of a period counts for the next one if
-    /// that has begun here: going back would lose what was counted in it.
+    /// The period of an event, if this is its count. An event from the last moment of a period counts for the next one
+    /// if that has begun here: going back would lose what was counted in it.
     fn span(&self, quota: Quota, now: Timestamp) -> Option<Span> {
         let (span, since) = (quota.period.at(now), Timestamp::from_micros(self.since));
         if since > span.since && since <= now.after(MOMENT) {
@@ -122,8 +122,8 @@ impl QuotaCounts {
         taken
     }
 
-    /// As [`QuotaCounts::take`], after the lasting count with the name `id` was read: it has `saved` events. Has no effect on a
-    /// count that another request has begun in the meantime.
+    /// As [`QuotaCounts::take`], after the lasting count with the name `id` was read: it has `saved` events. Has no
+    /// effect on a count that another request has begun in the meantime.
     ///
     /// # Errors
     /// The time until the period ends.

@@ -1,8 +1,8 @@
 //! Keyed rate limiter: N events per period for each key, in bursts of up to N or of another size.
 //!
 //! The state of a key is one number: the time at which it has fully recovered (generic cell rate algorithm, GCRA). The
-//! table has a fixed size. When it has no place for a new key, the key that recovers first is evicted. So a flood of new
-//! keys evicts other new keys, and never a key that is over its limit.
+//! table has a fixed size. When it has no place for a new key, the key that recovers first is evicted. So a flood of
+//! new keys evicts other new keys, and never a key that is over its limit.
 
 use std::convert::Infallible;
 use std::hash::Hash;

@@ -160,8 +160,8 @@ impl<S> Serving<S> {
     }
 }
 
-/// Makes an extended CONNECT for WebSocket (RFC 8441) the GET that it stands for. Any other CONNECT is left, and is refused
-/// like one over HTTP/1.1.
+/// Makes an extended CONNECT for WebSocket (RFC 8441) the GET that it stands for. Any other CONNECT is left, and is
+/// refused like one over HTTP/1.1.
 fn take_handshake(request: &mut Request<RecvStream>) -> bool {
     let protocol = request.extensions().get::<Protocol>();
     let is_one = request.method() == Method::CONNECT

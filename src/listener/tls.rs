@@ -42,7 +42,8 @@ pub fn ticketer() -> Result<Ticketer, TlsError> {
     Ok(aws_lc_rs::Ticketer::new()?)
 }
 
-/// The configuration of one listener. `challenges`: those of a CA that it answers, with handshakes of their own protocol.
+/// The configuration of one listener. `challenges`: those of a CA that it answers, with handshakes of their own
+/// protocol.
 ///
 /// # Errors
 /// If the provider does not support a protocol version; ours supports all.

@@ -91,11 +91,13 @@ impl IssuerHandle {
         self.ask(move |service| async move { service.change_password(login, new).await }).await
     }
 
-    /// Changes the name and the expiry of a named token of this user. `lifetime` begins now; `None` keeps the expiry, and
+    /// Changes the name and the expiry of a named token of this user. `lifetime` begins now; `None` keeps the expiry,
+    /// and
     /// `Some(None)` removes it.
     ///
     /// # Errors
-    /// [`LoginFailure`]; `Unfulfilled` if the user has no such token, `InvalidField` if the name or the expiry is invalid.
+    /// [`LoginFailure`]; `Unfulfilled` if the user has no such token, `InvalidField` if the name or the expiry is
+    /// invalid.
     pub async fn change_token(
         &self,
         user: Confirmed,

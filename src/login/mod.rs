@@ -2,8 +2,8 @@
 //!
 //! The [`Issuer`] runs in the control half: it checks the rate limits (`attempts`), compares the password, and fetches
 //! or creates the token. It also performs the actions of the account page (`account`). `form` parses the bodies of
-//! clients, `basic` a header, and `html` renders the pages; both are pure. The endpoint and the pages themselves are steps of a request:
-//! see `gateway/login.rs` and `gateway/pages/`.
+//! clients, `basic` a header, and `html` renders the pages; both are pure. The endpoint and the pages themselves are
+//! steps of a request: see `gateway/login.rs` and `gateway/pages/`.
 
 mod account;
 mod attempts;

@@ -1,9 +1,9 @@
 //! Rates: how often requests may come, for each token, user, client or route (`[rates]`).
 //!
-//! The gateway asks [`Rates::admit`] once for a request that has its permit. A rate with `backend = "local"` is one count
-//! for all workers and answers at once. A rate with `backend = "redis"` is one count for all gateways; most requests use
-//! the lease of this process (`limits::Leases`) and wait for nothing. A request that several rates apply to counts for all of
-//! them or for none.
+//! The gateway asks [`Rates::admit`] once for a request that has its permit. A rate with `backend = "local"` is one
+//! count for all workers and answers at once. A rate with `backend = "redis"` is one count for all gateways; most
+//! requests use the lease of this process (`limits::Leases`) and wait for nothing. A request that several rates apply
+//! to counts for all of them or for none.
 //!
 //! A quota (`[quotas]`, `quota`) is a number of requests in a day or month. The store keeps its counts over restarts.
 //!
@@ -109,7 +109,8 @@ impl Rates {
         Rates { limiters, routes, own }
     }
 
-    /// The rates and quotas that apply to a request of this caller on the route with this index; `None`: there are none.
+    /// The rates and quotas that apply to a request of this caller on the route with this index; `None`: there are
+    /// none.
     pub fn applying(&self, index: usize, caller: Option<&Identity>) -> Option<&RouteRates> {
         let has_own = caller.is_some_and(|caller| caller.own_rates().is_some());
         self.routes.get(index).filter(|rates| rates.policy.is_some() || has_own)

@@ -126,8 +126,8 @@ impl RouteTable {
         self.routes.iter().all(|route| route.settings.auth == Auth::Required)
     }
 
-    /// Every route whose host and path match a target, the most specific ones first: groups of routes with the same host
-    /// and path. [`RouteTable::find`] looks at the first group alone.
+    /// Every route whose host and path match a target, the most specific ones first: groups of routes with the same
+    /// host and path. [`RouteTable::find`] looks at the first group alone.
     pub fn candidates(&self, target: &Target<'_>) -> Vec<Vec<&Route>> {
         let hosts = self.hosts(target.host());
         let groups = hosts.flat_map(|paths| paths.matching(target.decoded_path()));

@@ -1,7 +1,7 @@
 //! Lists of users and tokens for administrators: search, filters, order, pages.
 //!
-//! Keyset pagination: a page starts after an entry or ends before one ([`PagePosition`]), never at an offset. So every page
-//! costs the same, however long the list is. Each combination of filters uses an index.
+//! Keyset pagination: a page starts after an entry or ends before one ([`PagePosition`]), never at an offset. So every
+//! page costs the same, however long the list is. Each combination of filters uses an index.
 
 use async_trait::async_trait;
 

@@ -1,9 +1,9 @@
 //! The key file: 32 random bytes, stored outside the database. While its key is replaced, it has two keys: the old one,
 //! then the new one.
 //!
-//! Read when a store is opened and when it has changed, and created on first start. Only subkeys leave this module, one per
-//! [`Purpose`], so a value sealed for one purpose cannot be opened for another. A file is replaced at once or not at all,
-//! and refused if other users may read it.
+//! Read when a store is opened and when it has changed, and created on first start. Only subkeys leave this module, one
+//! per [`Purpose`], so a value sealed for one purpose cannot be opened for another. A file is replaced at once or not
+//! at all, and refused if other users may read it.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};

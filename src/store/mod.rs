@@ -143,9 +143,9 @@ pub trait TokenLedger: Send + Sync {
     /// [`LedgerError::UnknownUser`], [`LedgerError::Unsealable`] and [`LedgerError::Store`].
     async fn issue_login(&self, owner: SubjectId) -> Result<Issued, LedgerError>;
 
-    /// Returns the token for a login of this user: the login token, or with `tokens.per_login = "device"` a new token for
-    /// this device, whose name it gets. If the user has as many tokens as are allowed, the device token that was not used
-    /// for the longest time is revoked.
+    /// Returns the token for a login of this user: the login token, or with `tokens.per_login = "device"` a new token
+    /// for this device, whose name it gets. If the user has as many tokens as are allowed, the device token that was
+    /// not used for the longest time is revoked.
     ///
     /// # Errors
     /// As [`TokenLedger::issue_login`], and [`LedgerError::TooMany`].
@@ -207,7 +207,8 @@ pub trait TokenLedger: Send + Sync {
     /// # Errors
     /// [`LedgerError::UnknownToken`], [`LedgerError::InvalidEnd`] for a year with five digits,
     /// [`LedgerError::ScopesTooLong`], [`LedgerError::InvalidName`], [`LedgerError::InvalidNote`],
-    /// [`LedgerError::InvalidNetworks`], [`LedgerError::InvalidDays`], [`LedgerError::Nameless`], [`LedgerError::Store`].
+    /// [`LedgerError::InvalidNetworks`], [`LedgerError::InvalidDays`], [`LedgerError::Nameless`],
+    /// [`LedgerError::Store`].
     async fn set_terms(&self, token: TokenId, terms: &Terms) -> Result<bool, LedgerError>;
 
     /// Issues a token with a new key in place of a live one: with the same kind, name, scopes, note, limits and

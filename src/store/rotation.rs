@@ -1,7 +1,7 @@
 //! Replaces the key of the key file while gateways use the store.
 //!
-//! In four steps, each of which leaves a state in which every value can be decrypted, so that a crash after any of them is
-//! mended by beginning again:
+//! In four steps, each of which leaves a state in which every value can be decrypted, so that a crash after any of them
+//! is mended by beginning again:
 //!
 //! 1. The file gets the new key behind the old one. Gateways read it when they meet a value that they cannot decrypt.
 //! 2. The check value of the store is made with the new key. From then on every gateway encrypts with it.
@@ -78,8 +78,8 @@ pub enum Steps {
     All,
 }
 
-/// Replaces the key of the key file; continues a replacement that was interrupted. `None`: only the first step was asked
-/// for.
+/// Replaces the key of the key file; continues a replacement that was interrupted. `None`: only the first step was
+/// asked for.
 ///
 /// # Errors
 /// [`RotationError`].

@@ -5,8 +5,8 @@
 //!
 //! While the key is replaced, the file has two keys. Either opens a value. The check value of the store says which one
 //! seals: it is read in the transaction that writes what was sealed, so no value is sealed with the old key after the
-//! store has the check value of the new one. A key that is missing here is looked for in the file, which another process
-//! may have changed.
+//! store has the check value of the new one. A key that is missing here is looked for in the file, which another
+//! process may have changed.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};

@@ -1,8 +1,8 @@
 //! The log of the process: standard error, as text or as JSON.
 //!
-//! The command line sets it up once at start; a reload can change it ([`ProcessLog`]). The configured level applies to the
-//! gateway's own messages; libraries log warnings and errors only, so that their messages do not bury ours. Requests go to the access log, on standard
-//! output.
+//! The command line sets it up once at start; a reload can change it ([`ProcessLog`]). The configured level applies to
+//! the gateway's own messages; libraries log warnings and errors only, so that their messages do not bury ours.
+//! Requests go to the access log, on standard output.
 
 use std::error::Error;
 use std::io;

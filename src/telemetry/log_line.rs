@@ -1,4 +1,5 @@
-//! Formats one request as an access log line: in text (logfmt), in JSON with the names of one convention, or as a template.
+//! Formats one request as an access log line: in text (logfmt), in JSON with the names of one convention, or as a
+//! template.
 //!
 //! [`super::AccessLog`] uses it for every request, so it appends to a reused buffer and allocates nothing. Text from
 //! clients is escaped: a line stays one line, a value stays inside its quotes, and a terminal receives no control

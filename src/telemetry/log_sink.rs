@@ -1,7 +1,7 @@
 //! Where the access log goes: the stream that the process was started with, a file, or the syslog of the machine.
 //!
-//! The thread of the [`super::LogWriter`] writes. A [`LogSink`] gives it another destination, which it uses from the next
-//! batch of lines, so that no line is split.
+//! The thread of the [`super::LogWriter`] writes. A [`LogSink`] gives it another destination, which it uses from the
+//! next batch of lines, so that no line is split.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};

@@ -132,8 +132,8 @@ impl LogTemplate {
 }
 
 impl Fact {
-    /// Appends the value; nothing if there is none. No value has a blank, a quote or a control character, so it stays where
-    /// the template puts it.
+    /// Appends the value; nothing if there is none. No value has a blank, a quote or a control character, so it stays
+    /// where the template puts it.
     fn write(self, entry: &Entry<'_>, out: &mut Vec<u8>, redact: Redact, second: &mut SecondText) {
         let shows_user = !redact.user;
         match self {

@@ -1,6 +1,7 @@
 //! Texts and numbers of access log lines: quoting, escapes, decimals, networks of addresses.
 //!
-//! Used by [`super::log_line`] and [`super::log_template`] for every request, so everything is appended to the line's buffer.
+//! Used by [`super::log_line`] and [`super::log_template`] for every request, so everything is appended to the line's
+//! buffer.
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -1,7 +1,7 @@
 //! The metrics page as OpenMetrics 1.0, made from the Prometheus text.
 //!
-//! Used for scrapes that ask for it. The differences: a family of counters has its name without `_total`, units are named,
-//! bounds are written as numbers with a point, and the page ends with `# EOF`.
+//! Used for scrapes that ask for it. The differences: a family of counters has its name without `_total`, units are
+//! named, bounds are written as numbers with a point, and the page ends with `# EOF`.
 
 use std::fmt::Write;
 

@@ -1,8 +1,8 @@
 //! The metrics of one worker.
 //!
-//! A single thread writes; the control half reads for each scrape. A route's counters are found by its name once for each
-//! configuration ([`Recorder::route`]); counting takes no lock, no text lookup and no allocation. The counters of two
-//! workers never share a cache line.
+//! A single thread writes; the control half reads for each scrape. A route's counters are found by its name once for
+//! each configuration ([`Recorder::route`]); counting takes no lock, no text lookup and no allocation. The counters of
+//! two workers never share a cache line.
 
 use std::array;
 use std::collections::BTreeMap;
@@ -75,8 +75,8 @@ impl Recorder {
         &self.unrouted
     }
 
-    /// Drops the counters of routes that nothing uses any more: their configuration was replaced, and their last request
-    /// has ended.
+    /// Drops the counters of routes that nothing uses any more: their configuration was replaced, and their last
+    /// request has ended.
     pub fn forget_unused(&self) {
         self.lock().retain(|_, counters| Arc::strong_count(counters) > 1);
     }

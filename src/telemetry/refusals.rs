@@ -1,7 +1,7 @@
 //! The latest requests that failed or were refused, for the admin application.
 //!
-//! Each worker keeps its own, and only for the responses that a client would complain about. It keeps neither queries nor
-//! headers nor bodies, and only the beginning of a part of a path that could be a key.
+//! Each worker keeps its own, and only for the responses that a client would complain about. It keeps neither queries
+//! nor headers nor bodies, and only the beginning of a part of a path that could be a key.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;

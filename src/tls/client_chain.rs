@@ -14,8 +14,8 @@ pub struct ClientChain {
     /// The client's own first.
     certificates: Vec<CertificateDer<'static>>,
     names: ClientNames,
-    /// The first moment at which each certificate is not valid any more. Its `notAfter` is the last valid second (RFC 5280
-    /// §4.1.2.5).
+    /// The first moment at which each certificate is not valid any more. Its `notAfter` is the last valid second (RFC
+    /// 5280 §4.1.2.5).
     ends: Vec<Timestamp>,
 }
 

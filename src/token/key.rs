@@ -59,8 +59,8 @@ impl<'a> ShownKey<'a> {
         if is_short_text(text) { Ok(ShownKey(key.0, AuthMethod::Session)) } else { Err(MalformedToken) }
     }
 
-    /// What stands for the key of a client certificate: the name of the user that it belongs to. It is not a secret, and
-    /// no text of a request can become it.
+    /// What stands for the key of a client certificate: the name of the user that it belongs to. It is not a secret,
+    /// and no text of a request can become it.
     pub fn of_certificate(user: &'a str) -> ShownKey<'a> {
         ShownKey(user, AuthMethod::Certificate)
     }

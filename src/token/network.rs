@@ -31,7 +31,8 @@ impl Network {
     /// Reads `10.0.0.0/8`, `2001:db8::/32` or a single address.
     ///
     /// # Errors
-    /// [`NoNetworks`] for anything else: netmasks, ranges, names, and networks that hold IPv4-mapped addresses and others.
+    /// [`NoNetworks`] for anything else: netmasks, ranges, names, and networks that hold IPv4-mapped addresses and
+    /// others.
     pub fn parse(text: &str) -> Result<Network, NoNetworks> {
         let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
         let address: IpAddr = address.parse().map_err(|_| NoNetworks)?;
@@ -104,8 +105,8 @@ impl Networks {
         if inner.is_empty() { Ok(None) } else { Networks::all(inner.split(',').map(unquoted)) }
     }
 
-    /// Reads JSON: a list of texts, or one text as [`Networks::parse`] reads it. `None`: the list or text is empty, or the
-    /// value is `null`.
+    /// Reads JSON: a list of texts, or one text as [`Networks::parse`] reads it. `None`: the list or text is empty, or
+    /// the value is `null`.
     ///
     /// # Errors
     /// [`NoNetworks`] for every other value, and if any member cannot be read.

@@ -132,7 +132,8 @@ pub struct TokenRecord {
 }
 
 impl TokenRecord {
-    /// What the client certificate of a user authenticates. It depends on the user alone. `digest` is that of the username,
+    /// What the client certificate of a user authenticates. It depends on the user alone. `digest` is that of the
+    /// username,
     /// `rate` the user's own.
     pub fn of_certificate(digest: TokenDigest, owner: Account, rate: Option<OwnRate>) -> TokenRecord {
         TokenRecord {

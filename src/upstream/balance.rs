@@ -58,8 +58,8 @@ pub(super) fn next_in_turn<'m>(
     Some(best)
 }
 
-/// The score of an endpoint for a user (weighted rendezvous hashing): the highest one wins. When an endpoint leaves, only
-/// its own users move.
+/// The score of an endpoint for a user (weighted rendezvous hashing): the highest one wins. When an endpoint leaves,
+/// only its own users move.
 pub(super) fn rendezvous(endpoint: u64, user: i64, weight: u64) -> f64 {
     let mixed = mix(endpoint ^ mix(u64::from_ne_bytes(user.to_ne_bytes())));
     // 32 bits are exact as a float. The sum is in (0, 1).

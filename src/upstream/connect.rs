@@ -63,8 +63,8 @@ pub(super) enum ConnectFault {
 }
 
 impl EndpointSpec {
-    /// An endpoint of the configuration. Its host name, if it has one, is not resolved yet. `tls` and `protocol` are those
-    /// of its upstream.
+    /// An endpoint of the configuration. Its host name, if it has one, is not resolved yet. `tls` and `protocol` are
+    /// those of its upstream.
     pub fn of(endpoint: &Endpoint, tls: Option<&ClientTls>, protocol: Protocol) -> EndpointSpec {
         let location = match &endpoint.address {
             EndpointAddress::Tcp(host, port) => EndpointLocation::Tcp(Addresses::of(host, *port)),

@@ -1,11 +1,11 @@
 //! Hides empty DATA frames from the HTTP/2 library.
 //!
-//! A DATA frame without data and without END_STREAM says nothing. Some applications cause one with each flush. The library
-//! permits a hundred of them in the life of a connection, then it ends the connection, with the requests of other clients.
-//! So such a frame gets an undefined type here, and the library ignores it (RFC 9113 §5.5).
+//! A DATA frame without data and without END_STREAM says nothing. Some applications cause one with each flush. The
+//! library permits a hundred of them in the life of a connection, then it ends the connection, with the requests of
+//! other clients. So such a frame gets an undefined type here, and the library ignores it (RFC 9113 §5.5).
 //!
-//! After many short frames, other tasks get a turn before the next read. The library keeps what it has read for each stream,
-//! and a short frame costs it many times its bytes, until the task of the stream has taken it.
+//! After many short frames, other tasks get a turn before the next read. The library keeps what it has read for each
+//! stream, and a short frame costs it many times its bytes, until the task of the stream has taken it.
 
 use std::io;
 use std::pin::Pin;
@@ -45,8 +45,8 @@ const HEAD: usize = 9;
 const TYPE: usize = 3;
 
 impl Frames {
-    /// Passes these bytes, and changes the types of empty DATA frames. Returns whether the last byte is such a type, for which
-    /// the next byte is needed.
+    /// Passes these bytes, and changes the types of empty DATA frames. Returns whether the last byte is such a type,
+    /// for which the next byte is needed.
     fn pass(&mut self, mut rest: &mut [u8]) -> bool {
         loop {
             if self.at == HEAD {

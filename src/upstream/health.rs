@@ -1,7 +1,7 @@
 //! The health of an endpoint: whether requests are sent to it.
 //!
-//! One state for all workers, kept over reloads. Two things take an endpoint out: failures of requests (ejection), which
-//! end by themselves, and active checks. Changes are rare; a request of a healthy endpoint only reads.
+//! One state for all workers, kept over reloads. Two things take an endpoint out: failures of requests (ejection),
+//! which end by themselves, and active checks. Changes are rare; a request of a healthy endpoint only reads.
 
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! HTTP/2 towards endpoints. All settings of the HTTP/2 library are here.
 //!
-//! Requests share few connections. The task of a connection reads and writes its frames. A [`Multiplexed`] takes no more
-//! streams than the endpoint permits, so that the library never queues one. A connection that the endpoint ends (GOAWAY)
-//! takes no further streams, and closes when the last one has ended.
+//! Requests share few connections. The task of a connection reads and writes its frames. A [`Multiplexed`] takes no
+//! more streams than the endpoint permits, so that the library never queues one. A connection that the endpoint ends
+//! (GOAWAY) takes no further streams, and closes when the last one has ended.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -28,9 +28,9 @@ const STREAM_WINDOW: u32 = 64 << 10;
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * 100;
 /// Maximum bytes of a request that wait in the library.
 const SEND_BUFFER: usize = 64 << 10;
-/// After this many cancelled streams, a connection gets no further ones as long as another one can be opened. Endpoints end
-/// connections on which clients cancel too much, and with them the requests of other clients; some permit 200 within half a
-/// minute. The streams that are open then can be cancelled as well.
+/// After this many cancelled streams, a connection gets no further ones as long as another one can be opened. Endpoints
+/// end connections on which clients cancel too much, and with them the requests of other clients; some permit 200
+/// within half a minute. The streams that are open then can be cancelled as well.
 const MOST_CANCELLED: usize = 100;
 
 /// One HTTP/2 connection to an endpoint.
@@ -122,8 +122,8 @@ impl Multiplexed {
         self.state.is_over.get() || self.streams.get() == 0 && (self.is_worn() || is_old())
     }
 
-    /// Whether the endpoint takes an extended CONNECT (RFC 8441). It says so in its settings, which precede the answer to
-    /// a ping.
+    /// Whether the endpoint takes an extended CONNECT (RFC 8441). It says so in its settings, which precede the answer
+    /// to a ping.
     async fn takes_extended_connect(&self) -> Result<bool, h2::Error> {
         let pong = || async {
             if let Some(pings) = &mut *self.pings.borrow_mut() {
@@ -174,8 +174,8 @@ impl Place {
         self.0.served.get() > 1
     }
 
-    /// The connection ends because the endpoint broke the rules. Whether it may have done so on another stream: the library
-    /// does not say on which.
+    /// The connection ends because the endpoint broke the rules. Whether it may have done so on another stream: the
+    /// library does not say on which.
     pub(super) fn may_be_innocent(&self) -> bool {
         let was_shared = &self.0.state.was_shared;
         // The first stream that learns of the end still sees the others.
@@ -202,8 +202,9 @@ impl Drop for Place {
     }
 }
 
-/// The settings of a connection. The library would end it, with the streams of other clients, after too many short frames
-/// that were not read, or errors on streams that were cancelled. Both are lifted: [`Http2Stream::keep`] reads such frames.
+/// The settings of a connection. The library would end it, with the streams of other clients, after too many short
+/// frames that were not read, or errors on streams that were cancelled. Both are lifted: [`Http2Stream::keep`] reads
+/// such frames.
 ///
 /// [`Http2Stream::keep`]: super::http2_stream::Http2Stream::keep
 pub(super) fn builder(limits: http1::Limits) -> Builder {

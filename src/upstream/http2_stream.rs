@@ -1,7 +1,7 @@
 //! One request and its response on an HTTP/2 connection.
 //!
-//! The exchange polls it in its own task, as a connection of HTTP/1.1: it sends the request and reads the response. Room
-//! for more of the response is granted when the client has taken the last piece.
+//! The exchange polls it in its own task, as a connection of HTTP/1.1: it sends the request and reads the response.
+//! Room for more of the response is granted when the client has taken the last piece.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -253,9 +253,9 @@ impl Http2Stream {
         }
     }
 
-    /// Moves what has arrived of the response out of the queue of the library, while the client takes nothing. There a short
-    /// frame costs many times its bytes. No room is granted, so the window bounds what is kept. Wakes the task when more
-    /// arrives.
+    /// Moves what has arrived of the response out of the queue of the library, while the client takes nothing. There a
+    /// short frame costs many times its bytes. No room is granted, so the window bounds what is kept. Wakes the task
+    /// when more arrives.
     pub(super) fn keep(&mut self, cx: &mut Context<'_>) {
         if let Tunnel::Open(tunnel) = &self.tunnel {
             tunnel.keep(cx);
@@ -268,8 +268,8 @@ impl Http2Stream {
         }
     }
 
-    /// Whether the whole response was read. One with a length has ended with its last byte, even if the endpoint ends its
-    /// stream with a frame of its own.
+    /// Whether the whole response was read. One with a length has ended with its last byte, even if the endpoint ends
+    /// its stream with a frame of its own.
     pub(super) fn has_ended(&self) -> bool {
         let is_read = |body: &RecvStream| body.is_end_stream() || self.left == Some(0);
         self.response.is_none() && self.kept.is_empty() && self.body.as_ref().is_none_or(is_read)
@@ -308,8 +308,8 @@ impl Http2Stream {
         }
     }
 
-    /// Takes the request back after a fault, with the part of its body that was sent, if sending it again cannot repeat an
-    /// effect.
+    /// Takes the request back after a fault, with the part of its body that was sent, if sending it again cannot repeat
+    /// an effect.
     pub(super) fn take_back(&mut self) -> Option<Box<Request<OutgoingBody>>> {
         let Sending { request, kept, has_left, .. } = self.outgoing.sending.take();
         let mut request = request?;

@@ -114,8 +114,8 @@ impl Lease {
         matches!(&self.held, Held::Stream(stream) if stream.may_be_innocent())
     }
 
-    /// Whether the connection ended before a byte of a response has arrived, although it had served requests before: the
-    /// endpoint may have closed it before it could see the request.
+    /// Whether the connection ended before a byte of a response has arrived, although it had served requests before:
+    /// the endpoint may have closed it before it could see the request.
     pub fn was_stale(&self) -> bool {
         let is_reset = matches!(&self.held, Held::Stream(stream) if stream.is_reset());
         self.reused && self.is_unanswered() && !is_reset
@@ -150,8 +150,8 @@ impl Lease {
         read
     }
 
-    /// Keeps what arrives of the response, while the client takes nothing. Wakes the task when more arrives. A connection of
-    /// HTTP/1.1 has no other stream, so its bytes wait in its socket.
+    /// Keeps what arrives of the response, while the client takes nothing. Wakes the task when more arrives. A
+    /// connection of HTTP/1.1 has no other stream, so its bytes wait in its socket.
     pub fn keep(&mut self, cx: &mut Context<'_>) {
         if let Held::Stream(stream) = &mut self.held {
             stream.keep(cx);

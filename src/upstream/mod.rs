@@ -1,8 +1,8 @@
 //! Connections to endpoints: one pool per worker and endpoint, without locks.
 //!
-//! [`UpstreamPools`] holds the pools of a worker's upstream and chooses an endpoint; [`UpstreamPools::lease`] leases one
-//! connection, or one stream of an HTTP/2 connection; [`Lease::send`] sends one request on it. A connection returns to
-//! its pool only if both bodies have ended cleanly; otherwise it closes.
+//! [`UpstreamPools`] holds the pools of a worker's upstream and chooses an endpoint; [`UpstreamPools::lease`] leases
+//! one connection, or one stream of an HTTP/2 connection; [`Lease::send`] sends one request on it. A connection returns
+//! to its pool only if both bodies have ended cleanly; otherwise it closes.
 
 mod addresses;
 mod balance;

@@ -139,8 +139,8 @@ impl EndpointPool {
         self.warm(certainly).map(|connection| Lease::new(connection, self, true))
     }
 
-    /// Leases a stream of an open connection, if one has room: of one that is not worn, and was opened at `since` or later.
-    /// Without these conditions if no other connection may be opened.
+    /// Leases a stream of an open connection, if one has room: of one that is not worn, and was opened at `since` or
+    /// later. Without these conditions if no other connection may be opened.
     pub(super) fn lease_stream(self: &Rc<Self>, since: Option<Instant>) -> Option<Lease> {
         let multiplexed = self.multiplexed.borrow();
         let with_room = || multiplexed.iter().filter(|one| one.has_room());

@@ -146,12 +146,12 @@ impl UpstreamPools {
     }
 
     /// Leases a connection to the endpoint `chosen`, or to others in turn if that fails. Waits in the queue if all are
-    /// full. A connection to an endpoint of `tried` is a new one. One of HTTP/2 may be older, but not than `since`: what has
-    /// ended the last one may have ended the others too. `certainly` as in [`EndpointPool::lease_warm`].
+    /// full. A connection to an endpoint of `tried` is a new one. One of HTTP/2 may be older, but not than `since`:
+    /// what has ended the last one may have ended the others too. `certainly` as in [`EndpointPool::lease_warm`].
     ///
     /// # Errors
-    /// [`OriginFault::Overloaded`] if no connection becomes free in time or too many requests wait already; otherwise the
-    /// fault of the last endpoint.
+    /// [`OriginFault::Overloaded`] if no connection becomes free in time or too many requests wait already; otherwise
+    /// the fault of the last endpoint.
     pub async fn lease(
         &self,
         user: Option<i64>,

@@ -51,7 +51,8 @@ async fn requests_share_one_connection_to_a_unix_socket_and_name_their_callers()
     let (alice, bob) = (gateway.issue("alice").await, gateway.issue("bob").await);
     assert_eq!(Ask::get("/public/x").to(&gateway).await.text(), "hello");
     let mut client = H2::open(&gateway).await;
-    let hold = |number: usize| Ask::post("/api/held", "body").token(if number.is_multiple_of(2) { &alice } else { &bob });
+    let hold =
+        |number: usize| Ask::post("/api/held", "body").token(if number.is_multiple_of(2) { &alice } else { &bob });
     let waiting: Vec<_> =
         (0..8).map(|number| tokio::spawn(client.begin(hold(number).field("X-User-Name", "root").http2()))).collect();
     origin.has_seen(9).await;

@@ -1,8 +1,8 @@
 //! JSON API: the operations of the pages, for programs.
 //!
 //! A request passes the [`guard`](super::guard), is authenticated by its token ([`caller`]), and acts through the
-//! [`operations`](super::operations). The response is one of the [`shapes`] or a [`problem`]. One list of routes and descriptions
-//! also produces the [`document`].
+//! [`operations`](super::operations). The response is one of the [`shapes`] or a [`problem`]. One list of routes and
+//! descriptions also produces the [`document`].
 
 mod audit;
 mod caller;

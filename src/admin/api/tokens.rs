@@ -121,8 +121,8 @@ async fn set_terms(call: Call, id: Id, Body(terms): Body<Terms>) -> Result<Json<
 
 /// Replaces a token by one with a new key
 ///
-/// The new token has the same kind, name, scopes, limits, note and lifetime. The old key works on for the overlap; the old login
-/// token then is a named token.
+/// The new token has the same kind, name, scopes, limits, note and lifetime. The old key works on for the overlap; the
+/// old login token then is a named token.
 #[utoipa::path(post, path = "/tokens/{id}/rotate", operation_id = "rotate_token", tag = "tokens", request_body = Rotation,
     params(("id" = i64, Path, minimum = 1, description = "The token.")),
     responses((status = 201, description = "Done.", body = Issued,

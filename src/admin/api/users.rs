@@ -84,8 +84,8 @@ async fn show(call: Call, id: Id) -> Result<Json<User>, Problem> {
 
 /// What a user has left of the quotas
 ///
-/// Quotas with `token` in their key count a user's sessions and certificates here; each token has a count of its own. The
-/// numbers are those of the store: they lag a second behind.
+/// Quotas with `token` in their key count a user's sessions and certificates here; each token has a count of its own.
+/// The numbers are those of the store: they lag a second behind.
 #[utoipa::path(get, path = "/users/{id}/quotas", operation_id = "get_user_quotas", tag = "users",
     params(("id" = i64, Path, minimum = 1, description = "The user.")),
     responses((status = 200, description = "The quotas.", body = QuotaList)))]

@@ -1,7 +1,7 @@
 //! Lists as files: CSV for spreadsheets, or JSON lines for programs. Used by the pages, the API and the command line.
 //!
-//! A file is streamed, so its length is not limited. An error while streaming aborts the connection: a partial file must
-//! not look complete. A row that cannot be read has a line that says so.
+//! A file is streamed, so its length is not limited. An error while streaming aborts the connection: a partial file
+//! must not look complete. A row that cannot be read has a line that says so.
 
 mod audit;
 mod cell;

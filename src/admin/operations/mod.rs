@@ -1,7 +1,7 @@
 //! Operations on users and tokens, with permission checks.
 //!
-//! The pages and the JSON API run all operations through [`Acting`], which combines a caller with the [`Operations`]. It
-//! checks permissions, acts on the caller's behalf for the audit trail, and reports failures as one error type.
+//! The pages and the JSON API run all operations through [`Acting`], which combines a caller with the [`Operations`].
+//! It checks permissions, acts on the caller's behalf for the audit trail, and reports failures as one error type.
 //!
 //! | role | permissions |
 //! |---|---|
@@ -100,8 +100,8 @@ impl Operations {
     /// the same time, like every login.
     ///
     /// # Errors
-    /// [`OperationError::WrongPassword`], also for users who may not use the application; [`OperationError::Throttled`],
-    /// [`OperationError::Unavailable`].
+    /// [`OperationError::WrongPassword`], also for users who may not use the application;
+    /// [`OperationError::Throttled`], [`OperationError::Unavailable`].
     pub async fn sign_in(&self, login: Login, via: Via) -> Result<(Caller, PasswordMark), OperationError> {
         let from = login.from;
         let (user, mark) = self.issuer.sign_in(login).await?;
@@ -133,8 +133,8 @@ impl Operations {
         Ok(self.issuer.change_password(login, new).await?)
     }
 
-    /// Whether no active superuser with a password exists, so that no sign-in can create users. `false` also if the store
-    /// does not answer.
+    /// Whether no active superuser with a password exists, so that no sign-in can create users. `false` also if the
+    /// store does not answer.
     pub async fn lacks_superuser(&self) -> bool {
         self.directory.has_superuser().await.is_ok_and(|has| !has)
     }
@@ -183,8 +183,8 @@ impl Acting<'_> {
     /// Lists the audit trail. Staff sees only entries about one ordinary user at a time.
     ///
     /// # Errors
-    /// [`OperationError::NotAllowed`], [`OperationError::UnknownUser`], [`OperationError::Invalid`] for a page token of another list,
-    /// [`OperationError::Unavailable`].
+    /// [`OperationError::NotAllowed`], [`OperationError::UnknownUser`], [`OperationError::Invalid`] for a page token of
+    /// another list, [`OperationError::Unavailable`].
     pub async fn audit(&self, query: &AuditQuery) -> Result<Listing<AuditEntry>, OperationError> {
         check_position(&query.position, ListId::AUDIT)?;
         if self.caller.rights == Rights::Superuser {

@@ -131,7 +131,8 @@ impl Acting<'_> {
     /// Returns the login token of a user, creating it if missing.
     ///
     /// # Errors
-    /// [`OperationError::UnknownUser`], [`OperationError::NotAllowed`], [`OperationError::Conflict`], [`OperationError::Unavailable`].
+    /// [`OperationError::UnknownUser`], [`OperationError::NotAllowed`], [`OperationError::Conflict`],
+    /// [`OperationError::Unavailable`].
     pub async fn login_token(&self, owner: SubjectId) -> Result<Issued, OperationError> {
         self.user(owner).await?;
         let issued = self.store.ledger.issue_login(owner).await?;
@@ -174,8 +175,8 @@ impl Acting<'_> {
     /// Issues a token in place of this one, whose key works on for `overlap`.
     ///
     /// # Errors
-    /// [`OperationError::UnknownToken`], [`OperationError::NotAllowed`], [`OperationError::Conflict`] if the token is not
-    /// live or the user has too many, [`OperationError::Unavailable`].
+    /// [`OperationError::UnknownToken`], [`OperationError::NotAllowed`], [`OperationError::Conflict`] if the token is
+    /// not live or the user has too many, [`OperationError::Unavailable`].
     pub async fn rotate(&self, id: TokenId, overlap: Duration) -> Result<Issued, OperationError> {
         let token = self.token(id).await?;
         self.may_give(&token.record.scopes)?;
@@ -185,7 +186,8 @@ impl Acting<'_> {
     /// Changes the terms of a token; returns whether that changed anything.
     ///
     /// # Errors
-    /// [`OperationError::UnknownToken`], [`OperationError::NotAllowed`], [`OperationError::Invalid`], [`OperationError::Unavailable`].
+    /// [`OperationError::UnknownToken`], [`OperationError::NotAllowed`], [`OperationError::Invalid`],
+    /// [`OperationError::Unavailable`].
     pub async fn set_terms(&self, id: TokenId, terms: &Terms) -> Result<bool, OperationError> {
         let token = self.token(id).await?;
         self.may_give(terms.scopes.as_ref().unwrap_or(&token.record.scopes))?;

@@ -84,8 +84,8 @@ impl Acting<'_> {
     /// Creates a user, with a login token if the settings say so.
     ///
     /// # Errors
-    /// [`OperationError::NotAllowed`], [`OperationError::Conflict`] if the name or id is taken, [`OperationError::Invalid`],
-    /// [`OperationError::Throttled`], [`OperationError::Unavailable`].
+    /// [`OperationError::NotAllowed`], [`OperationError::Conflict`] if the name or id is taken,
+    /// [`OperationError::Invalid`], [`OperationError::Throttled`], [`OperationError::Unavailable`].
     pub async fn create_user(&self, user: NewUser) -> Result<(User, Option<Issued>), OperationError> {
         self.may_create_users()?;
         user.password.as_ref().map_or(Ok(()), |password| check_new_password(password, user.names()))?;
@@ -96,8 +96,8 @@ impl Acting<'_> {
     /// operations do.
     ///
     /// # Errors
-    /// [`OperationError::NotAllowed`], [`OperationError::UnknownUser`], [`OperationError::Conflict`], [`OperationError::Invalid`],
-    /// [`OperationError::Unavailable`].
+    /// [`OperationError::NotAllowed`], [`OperationError::UnknownUser`], [`OperationError::Conflict`],
+    /// [`OperationError::Invalid`], [`OperationError::Unavailable`].
     pub async fn edit_user(&self, id: SubjectId, asked: impl Into<DetailsChange>) -> Result<bool, OperationError> {
         self.caller.needs_superuser()?;
         Ok(self.store.accounts.edit(id, &asked.into()).await?)

@@ -12,8 +12,8 @@
 //! | | accepts no more, drains: `ok` |
 //!
 //! Until `serving` the predecessor accepts as before. So a successor that ends, breaks off, says `failed` or is late
-//! changes nothing. The connection stays open: its end tells the successor that the predecessor has drained, and `stop` asks
-//! the predecessor to drain no longer.
+//! changes nothing. The connection stays open: its end tells the successor that the predecessor has drained, and `stop`
+//! asks the predecessor to drain no longer.
 
 mod give;
 mod launch;

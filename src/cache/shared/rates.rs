@@ -18,9 +18,9 @@ use crate::limits::{Granted, Left, LogLimiter, Pace, Question};
 
 /// Takes events by GCRA, in microseconds.
 ///
-/// ARGV: recovery time of one event and of a full burst in nanoseconds, number of wanted and of returned events. Returns
-/// the number of granted events, the number that is left, and the microseconds until one more is allowed. Half a
-/// microsecond of tolerance outweighs the rounding of the server's numbers.
+/// ARGV: recovery time of one event and of a full burst in nanoseconds, number of wanted and of returned events.
+/// Returns the number of granted events, the number that is left, and the microseconds until one more is allowed. Half
+/// a microsecond of tolerance outweighs the rounding of the server's numbers.
 const TAKE: &str = "
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]

@@ -35,8 +35,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the gateway until SIGTERM or SIGINT; SIGHUP reloads the configuration
     Serve {
-        /// Take over the listening sockets from the gateway that runs. SOCKET is its control socket; default: that of the
-        /// configuration
+        /// Take over the listening sockets from the gateway that runs. SOCKET is its control socket; default: that of
+        /// the configuration
         #[arg(long, value_name = "SOCKET", num_args = 0..=1, require_equals = true)]
         take_over: Option<Option<PathBuf>>,
     },
@@ -57,7 +57,8 @@ pub enum Command {
     Drain(ControlTarget),
     /// Check the configuration and report every problem
     Check {
-        /// Compare it with the configuration of the running gateway: what a reload would change, and what needs a restart
+        /// Compare it with the configuration of the running gateway: what a reload would change, and what needs a
+        /// restart
         #[arg(long)]
         against_running: bool,
         /// Also ask the store, Redis and the endpoints, and whether the ports are free
@@ -236,8 +237,8 @@ pub struct ExplainArgs {
 /// Where users and tokens may come from.
 #[derive(Debug, Subcommand)]
 pub enum ImportCommand {
-    /// Import users, groups, password hashes and tokens of a Django project; existing ones are kept. Exits 1 if something
-    /// could not be imported, or is valid here but not in Django
+    /// Import users, groups, password hashes and tokens of a Django project; existing ones are kept. Exits 1 if
+    /// something could not be imported, or is valid here but not in Django
     Django {
         /// django+sqlite:FILE, django+postgres://… or django+mysql://…; or '${NAME}', taken from the environment
         url: String,

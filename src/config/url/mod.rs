@@ -78,7 +78,8 @@ pub(super) fn fault(what: impl Into<String>, mend: impl Into<String>) -> BadData
     BadDatabaseUrl { what: what.into(), mend: mend.into() }
 }
 
-/// Refuses what a file or a variable leaves around an address, such as a line break: a name that ends with one is another name.
+/// Refuses what a file or a variable leaves around an address, such as a line break: a name that ends with one is
+/// another name.
 pub(super) fn check_ends(text: &str) -> Result<(), BadDatabaseUrl> {
     if text.trim() == text && !text.contains(char::is_control) {
         return Ok(());

@@ -1,7 +1,7 @@
 //! Reads values. A [`Key`] knows its place, so every error message has its line and its path.
 //!
-//! Each reading function gets the default and returns it for an absent value and, after reporting it, for an invalid one.
-//! So one call is the whole definition of a key: what it accepts, its bounds and its default. It is noted in
+//! Each reading function gets the default and returns it for an absent value and, after reporting it, for an invalid
+//! one. So one call is the whole definition of a key: what it accepts, its bounds and its default. It is noted in
 //! [`super::record`]. `"${NAME}"` as the whole text is replaced from the environment, once. Error messages never show
 //! the value of a variable, or a password.
 

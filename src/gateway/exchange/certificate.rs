@@ -5,8 +5,8 @@ use crate::auth::ShownCertificate;
 use crate::client::certificate::ClientCertificate;
 
 impl Exchange {
-    /// The certificate of the sender. A proxy that forwards or asks about requests of others shows its own, which is not the
-    /// sender's.
+    /// The certificate of the sender. A proxy that forwards or asks about requests of others shows its own, which is
+    /// not the sender's.
     pub(in crate::gateway) fn certificate(&self) -> Option<&ClientCertificate> {
         let certificate = self.client.certificate.get()?;
         (self.purpose == Purpose::Serve && !self.is_from_proxy()).then_some(certificate)

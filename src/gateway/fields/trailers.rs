@@ -1,8 +1,8 @@
 //! Changes of the trailers of responses. Those of requests do not reach an endpoint.
 //!
-//! Trailers arrive after all decisions, and some programs merge them into the headers. So only those pass that a protocol
-//! needs and that affect no decision: the ones of gRPC. A gRPC client over HTTP/2 never merges them: it gets the trailing
-//! metadata of the application as well (docs/decisions/0059-trailing-metadata-of-grpc.md).
+//! Trailers arrive after all decisions, and some programs merge them into the headers. So only those pass that a
+//! protocol needs and that affect no decision: the ones of gRPC. A gRPC client over HTTP/2 never merges them: it gets
+//! the trailing metadata of the application as well (docs/decisions/0059-trailing-metadata-of-grpc.md).
 
 use http::{HeaderMap, HeaderName};
 use smallvec::SmallVec;
@@ -12,7 +12,8 @@ use super::policy::Kind;
 
 const PASSED: [&str; 3] = ["grpc-status", "grpc-message", "grpc-status-details-bin"];
 
-/// Names of headers that control how a response is handled (RFC 9110 §6.5.1), and of those that the gateway sets itself.
+/// Names of headers that control how a response is handled (RFC 9110 §6.5.1), and of those that the gateway sets
+/// itself.
 const CONTROL: [&str; 28] = [
     "accept-ranges",
     "age",
@@ -44,8 +45,8 @@ const CONTROL: [&str; 28] = [
     "x-request-id",
 ];
 
-/// Removes all trailers except those of gRPC. `metadata` are the rules for the response to a gRPC call over HTTP/2: it keeps
-/// the trailing metadata, except for names of headers that clients or servers act on.
+/// Removes all trailers except those of gRPC. `metadata` are the rules for the response to a gRPC call over HTTP/2: it
+/// keeps the trailing metadata, except for names of headers that clients or servers act on.
 pub fn keep_known(trailers: &mut HeaderMap, metadata: Option<&FieldPolicy>) {
     let is_metadata = |name: &str| {
         metadata.is_some_and(|rules| rules.kind_of(name.as_bytes()) == Kind::Ordinary)

@@ -34,7 +34,8 @@ pub enum Arriving {
 pub struct Gone;
 
 impl Arriving {
-    /// The rest of the request with this head, and the body for the gateway. `input` has what was received after the head.
+    /// The rest of the request with this head, and the body for the gateway. `input` has what was received after the
+    /// head.
     pub fn after(head: &RequestHead, input: &mut BytesMut) -> (Arriving, ClientBody) {
         let RequestHead { parts, framing } = head;
         let framing = *framing;

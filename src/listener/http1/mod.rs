@@ -1,8 +1,8 @@
 //! Serves HTTP/1.1 and HTTP/1.0 on an accepted connection.
 //!
 //! The connection reads a head, serves the request ([`exchange`]), and begins again. [`arriving`] is the rest of the
-//! request, [`answer`] the response, and [`wire`] has the bytes between them and the socket. An idle connection holds no
-//! buffer and no future of a request.
+//! request, [`answer`] the response, and [`wire`] has the bytes between them and the socket. An idle connection holds
+//! no buffer and no future of a request.
 
 mod answer;
 mod arriving;
@@ -27,7 +27,8 @@ use crate::gateway::{Current, Gateway};
 use crate::http1::{HeadReader, RequestFraming, RequestHead};
 use crate::limits::Client;
 
-/// A connection that serves HTTP/1. Boxed, because a future that moves its parts around would be several times as large.
+/// A connection that serves HTTP/1. Boxed, because a future that moves its parts around would be several times as
+/// large.
 pub struct Http1<S> {
     wire: Wire<S>,
     heads: HeadReader,

@@ -1,7 +1,7 @@
 //! Browser sessions in Django's session table (docs/decisions/0025).
 //!
-//! The row's key is derived from the digest of the session key, so a leaked table does not permit a sign-in. The data is in
-//! our own format: Django treats data that it did not sign as an empty session.
+//! The row's key is derived from the digest of the session key, so a leaked table does not permit a sign-in. The data
+//! is in our own format: Django treats data that it did not sign as an empty session.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! What a new password has to be: long enough, not common, not only digits, and not like the names of its user.
 //!
-//! These are the checks that Django makes by default (`AUTH_PASSWORD_VALIDATORS` of a new project), with its thresholds.
-//! Imported hashes are not checked.
+//! These are the checks that Django makes by default (`AUTH_PASSWORD_VALIDATORS` of a new project), with its
+//! thresholds. Imported hashes are not checked.
 //!
 //! `common.txt` has the passwords of at least eight characters, not only digits, among the 20,000 most common ones of
 //! published leaks, as Royce Williams collected them and Django uses them; sorted, in lower case.

@@ -83,8 +83,8 @@ pub(in crate::store) async fn reseal<D: Database>(
     }
 }
 
-/// The id of the last row, and the numbers of rows that were sealed again, looked at, and not readable; `None`: no rows are
-/// left.
+/// The id of the last row, and the numbers of rows that were sealed again, looked at, and not readable; `None`: no rows
+/// are left.
 async fn one_batch<D: Database>(
     database: &D,
     sealer: &Sealer,

@@ -92,8 +92,8 @@ pub(in crate::store) fn described(migrations: &Migrator) -> Vec<Migration> {
     described.collect()
 }
 
-/// The migrations of a database, in their order, from the files of a folder below `migrations/`. The macro of the library
-/// reads the folder itself, but brings a second build of all database drivers.
+/// The migrations of a database, in their order, from the files of a folder below `migrations/`. The macro of the
+/// library reads the folder itself, but brings a second build of all database drivers.
 macro_rules! migrations {
     ($folder:literal: $($version:literal $description:literal $file:literal)+) => {
         std::sync::LazyLock::new(|| {

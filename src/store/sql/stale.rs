@@ -147,8 +147,8 @@ pub(super) async fn claim_user<C: Change>(change: &mut C, user: SubjectId, impor
     change.execute(statement.bind(import.source.as_str()).bind(user.0)).await.map(|_| ())
 }
 
-/// Records the source of a token that was imported before sources were recorded. A token from another address keeps that
-/// address (docs/decisions/0043).
+/// Records the source of a token that was imported before sources were recorded. A token from another address keeps
+/// that address (docs/decisions/0043).
 pub(super) async fn claim_token<C: Change>(change: &mut C, token: TokenId, import: &Import) -> Result<(), StoreError> {
     let statement = Statement::new("UPDATE imported_tokens SET source = $1 WHERE token_id = $2 AND source = ''");
     change.execute(statement.bind(import.source.as_str()).bind(token.0)).await.map(|_| ())

@@ -1,7 +1,7 @@
 //! The history as bytes of a file, so that the last hour survives a restart.
 //!
-//! Numbers are little-endian base 128, as in [`packed`](super::packed). A file of another version, or one that is damaged,
-//! is not read: the charts then begin empty.
+//! Numbers are little-endian base 128, as in [`packed`](super::packed). A file of another version, or one that is
+//! damaged, is not read: the charts then begin empty.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! Traces of requests, for OpenTelemetry: which requests are recorded, and their spans.
 //!
 //! A worker has a [`Tracer`]. For most requests it decides that they are not recorded, which costs one atomic read. A
-//! recorded request has a [`Trace`]; at its end its spans go to the exporter through a bounded queue. If the queue is full,
-//! because the collector is away or slow, the spans are dropped and counted. Nothing waits.
+//! recorded request has a [`Trace`]; at its end its spans go to the exporter through a bounded queue. If the queue is
+//! full, because the collector is away or slow, the spans are dropped and counted. Nothing waits.
 
 mod context;
 pub mod otlp;

@@ -1,7 +1,8 @@
-//! Finished traces as an `ExportTraceServiceRequest` of OTLP 1, in its JSON form: ids in hexadecimal digits, 64-bit numbers
-//! as texts. Names of attributes are those of the semantic conventions for HTTP.
+//! Finished traces as an `ExportTraceServiceRequest` of OTLP 1, in its JSON form: ids in hexadecimal digits, 64-bit
+//! numbers as texts. Names of attributes are those of the semantic conventions for HTTP.
 //!
-//! The messages borrow from the traces and are written at once: building a tree of values first takes several times as long.
+//! The messages borrow from the traces and are written at once: building a tree of values first takes several times as
+//! long.
 
 use std::borrow::Cow;
 use std::fmt::Display;
