@@ -43,7 +43,7 @@ fn a_new_user_gets_a_token_at_once_and_is_shown_with_the_id_that_upstreams_see()
         "id": 41, "name": "alice", "email": "a@b.example", "first_name": "Al", "last_name": "Ice", "active": true,
         "staff": true, "superuser": false, "groups": ["blue", "red"], "has_password": true, "created": null,
         "last_login": null,
-        "rate": null,
+        "rate": null, "quotas": [],
     });
     assert_eq!(alice, expected);
     let shown = folder.say("user show alice");

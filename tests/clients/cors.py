@@ -46,7 +46,9 @@ def reads(page):
     status, text, _ = ask("/scoped/x", key)
     assert status == 403 and "scope" in text, (status, text)
     status, text, _ = ask("/down/x")
-    assert status in (502, 503) and "upstream" in text, (status, text)
+    assert status == 502 and "upstream" in text, (status, text)
+    status, text, _ = ask("/away/x")
+    assert status == 503 and "upstream" in text, (status, text)
     # This route admits no other origin.
     assert ask("/optional/x", key)[0] == 0
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokengate::config::settings::{Cors, CorsOrigins, RateFact, Route, Settings};
+use tokengate::config::settings::{Auth, Cors, CorsOrigins, EndpointAddress, RateFact, Route, Settings};
 use tokengate::token::Networks;
 
 use crate::browser::{Browser, SESSION, with_pages};
@@ -171,15 +171,19 @@ async fn a_program_in_chromium_reads_answers_and_refusals() {
         with_cors(settings, &page);
         settings.rates = vec![rate("r", one(RateFact::Token), "1/d", 1)];
         settings.routes[0].rates = vec!["r".into()];
-        let down = settings.upstreams[0].clone();
-        settings.upstreams.push(tokengate::config::settings::Upstream { name: "down".to_owned(), ..down });
-        let nowhere = settings.upstreams.last_mut().unwrap();
-        nowhere.endpoints[0].address = tokengate::config::settings::EndpointAddress::Unix("/nowhere/socket".into());
-        let broken = Route {
-            cors: settings.routes[0].cors.clone(),
-            ..crate::support::gateway::route("down", "/down/", tokengate::config::settings::Auth::None)
-        };
-        settings.routes.push(Route { upstream: 1, ..broken });
+        let nowhere = [
+            ("down", EndpointAddress::Unix("/nowhere/socket".into())),
+            ("away", EndpointAddress::Tcp("no-such-host.invalid".into(), 80)),
+        ];
+        for (name, address) in nowhere {
+            let mut upstream = settings.upstreams[0].clone();
+            (upstream.name, upstream.endpoints[0].address) = (name.to_owned(), address);
+            settings.upstreams.push(upstream);
+            let cors = settings.routes[0].cors.clone();
+            let upstream = settings.upstreams.len() - 1;
+            let open = crate::support::gateway::route(name, &format!("/{name}/"), Auth::None);
+            settings.routes.push(Route { cors, upstream, ..open });
+        }
     });
     let gateway = site.start().await;
     let key = gateway.issue("alice").await;

@@ -5,6 +5,8 @@ import threading
 import time
 
 import grpc
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message_factory import GetMessageClass
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 address, authority, key = sys.argv[1:]
@@ -104,8 +106,15 @@ listening.cancel()
 has_calls(b"Listen", 1, 1)
 hold.set()
 
-services = ProtoReflectionDescriptorDatabase(good).get_services()
-assert "test.Echo" in services, services
+# As grpcurl does: the server describes its service, and the call is made from the description alone.
+described = ProtoReflectionDescriptorDatabase(good)
+assert "test.Echo" in described.get_services()
+service = DescriptorPool(described).FindServiceByName("grpc.reflection.v1alpha.ServerReflection")
+method = service.methods_by_name["ServerReflectionInfo"]
+question, answer = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
+call = good.stream_stream(f"/{service.full_name}/{method.name}", question.SerializeToString, answer.FromString)
+[listed] = call(iter([question(list_services="")]), timeout=60)
+assert "test.Echo" in [one.name for one in listed.list_services_response.service], listed
 
 for credential, code, details in [
     ("", grpc.StatusCode.UNAUTHENTICATED, "Authentication credentials were not provided."),
