@@ -13,7 +13,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use http::{Request, Response};
 use http_body::Frame;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
@@ -205,8 +205,9 @@ impl Connection {
             if self.buffer.capacity() - self.buffer.len() < MIN_FREE {
                 self.buffer.reserve(self.read);
             }
-            let room = self.buffer.capacity() - self.buffer.len();
-            let read = pin!(stream.read_buf(&mut self.buffer)).poll(cx);
+            // Not more, also if the buffer has more room: TLS takes this much in one write, and a rest needs another one.
+            let room = (self.buffer.capacity() - self.buffer.len()).min(self.read);
+            let read = pin!(stream.read_buf(&mut (&mut self.buffer).limit(room))).poll(cx);
             if self.buffer.is_empty() {
                 // A wait holds no buffer.
                 self.buffer = BytesMut::new();

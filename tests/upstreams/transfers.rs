@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::serve::Gateway;
 use crate::support::message::Reader;
 use crate::support::python::output;
+use crate::support::{Ask, Origin, Site, Step, Wire};
 
 const PIECE: usize = 64 << 10;
 /// How much memory one transfer may add: windows and buffers on both sides.
@@ -151,4 +152,34 @@ async fn large_transfers_in_all_pairings_of_versions_keep_the_memory_flat() {
             assert!(grown < MOST, "{version}, endpoint of HTTP/2: {is_http2}: {grown} bytes");
         }
     }
+}
+
+/// A response in chunks has one for each piece that is passed on. TLS takes 64 KiB in one write; a longer piece needs two.
+#[tokio::test]
+async fn a_long_response_is_passed_on_in_pieces_that_tls_takes_in_one_write() {
+    let origin = Origin::doing(vec![
+        Step::Read,
+        Step::Send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n400000\r\n".to_vec()),
+        Step::Flood(vec![b'x'; PIECE], 64),
+        Step::Send(b"\r\n0\r\n\r\n".to_vec()),
+    ])
+    .await;
+    let gateway = Site::before(&origin).start().await;
+    let key = gateway.issue("alice").await;
+    let mut client = Wire::open(&gateway).await;
+    client.send(Ask::get("/api/x").token(&key).bytes()).await;
+    // The refusal of this one ends the connection.
+    client.send(Ask::get("/api/x").field("Connection", "close").bytes()).await;
+    let answer = client.rest().await;
+    let head = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap();
+    let (mut rest, mut lengths) = (&answer[head + 4..], Vec::new());
+    while lengths.last() != Some(&0) {
+        let line = rest.windows(2).position(|bytes| bytes == b"\r\n").unwrap();
+        let length = usize::from_str_radix(std::str::from_utf8(&rest[..line]).unwrap(), 16).unwrap();
+        lengths.push(length);
+        rest = &rest[line + 2 + length + 2..];
+    }
+    assert_eq!(lengths.iter().sum::<usize>(), 64 * PIECE);
+    assert!(lengths.iter().all(|length| *length <= PIECE), "{lengths:?}");
+    assert!(lengths.contains(&PIECE), "{lengths:?}");
 }
