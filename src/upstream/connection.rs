@@ -28,8 +28,6 @@ use crate::http1::{Answer, Asked, BadAnswer, Event, Limits};
 /// Smallest and largest read, in bytes.
 const SHORT_READ: usize = 8 << 10;
 const LONG_READ: usize = 64 << 10;
-/// A buffer with less free space than this is grown before a read.
-const MIN_FREE: usize = 1 << 10;
 
 /// A connection to an endpoint. Dropping it closes the socket at once, even during an exchange.
 pub(super) struct Connection {
@@ -202,7 +200,8 @@ impl Connection {
             (buf.filled().len(), SHORT_READ)
         } else {
             ready!(stream.poll_read_ready(cx))?;
-            if self.buffer.capacity() - self.buffer.len() < MIN_FREE {
+            // The rest of a buffer is used while it is worth a read.
+            if self.buffer.capacity() - self.buffer.len() < self.read / 2 {
                 self.buffer.reserve(self.read);
             }
             // Not more, also if the buffer has more room: TLS takes this much in one write, and a rest needs another one.
