@@ -23,7 +23,9 @@ use crate::auth::{Permit, cookies};
 use crate::config::settings::{self, HostHeader};
 use crate::http1::BadAnswer;
 use crate::telemetry::Outcome;
-use crate::upstream::{EndpointPool, Lease, OriginFault, OutgoingBody, RequestBody, UpstreamPools, is_repeatable};
+use crate::upstream::{
+    EndpointPool, Failed, Lease, OriginFault, OutgoingBody, RequestBody, UpstreamPools, is_repeatable,
+};
 
 /// If a token ends while its exchange waits for the response, the response may still begin until the exchange has this
 /// age.
@@ -43,7 +45,7 @@ impl Gateway {
     ) -> Result<Response<Body>, Refusal> {
         let route = &permit.route().settings;
         let request_body = request.body().state();
-        let user = permit.caller().map(|caller| caller.subject().0);
+        let user = caller_of(permit);
         let chosen = pools.begin(user).ok_or(Refusal::Internal)?;
         // If the endpoint has just closed the connection, a request that may be sent twice is sent again.
         let certainly = !(pools.retries() && is_repeatable(&request));
@@ -72,8 +74,8 @@ impl Gateway {
                 answer
             }
             Err(fault) => {
-                let first = Failed { lease, pool, fault, user };
-                let again = send_again(pools, first, handshake.as_deref(), route, &mut timer, &request_body, exchange);
+                let first = Failed { lease, pool, fault };
+                let again = send_again(pools, first, permit, handshake.as_deref(), &mut timer, &request_body, exchange);
                 let answer;
                 (answer, lease) = Box::pin(again).await?;
                 answer
@@ -150,6 +152,11 @@ fn switch(
     Response::from_parts(head, Body::full(Bytes::new()))
 }
 
+/// The user, by whom an endpoint may be chosen.
+fn caller_of(permit: &Permit<'_>) -> Option<i64> {
+    permit.caller().map(|caller| caller.subject().0)
+}
+
 /// Whether the endpoint is asked for WebSocket. One that does not say in time whether it may be asked has failed.
 async fn asks_to_switch(
     handshake: &WebSocketHandshake,
@@ -221,38 +228,12 @@ fn may_answer(exchange: &Exchange, body: &RequestBody) -> bool {
     body.has_ended() && exchange.started().elapsed() < RESPONSE_GRACE
 }
 
-/// A request that got no response.
-struct Failed {
-    lease: Lease,
-    pool: Rc<EndpointPool>,
-    fault: OriginFault,
-    /// Its caller.
-    user: Option<i64>,
-}
-
-impl Failed {
-    /// Takes the request back if it may be sent once more: on another endpoint if there is one that gets requests. On
-    /// the same one only if it has just closed a connection that it had kept open, or if another response has ended the
-    /// connection.
-    fn again(&mut self, pools: &UpstreamPools) -> Option<Box<Request<OutgoingBody>>> {
-        let is_safe = self.is_stale() || self.lease.is_unprocessed() || self.lease.may_be_innocent();
-        let may = (is_safe || pools.has_other(&self.pool)) && pools.retries();
-        let request = if may { self.lease.take_back() } else { None };
-        request.filter(|_| pools.may_retry(&self.pool))
-    }
-
-    /// Whether the endpoint had closed the connection before it could see the request.
-    fn is_stale(&self) -> bool {
-        self.fault == OriginFault::Reset && self.lease.was_stale()
-    }
-}
-
 /// The second and last attempt, if the first one `failed` in a way that permits it.
 async fn send_again(
     pools: &UpstreamPools,
     mut failed: Failed,
+    permit: &Permit<'_>,
     handshake: Option<&WebSocketHandshake>,
-    route: &settings::Route,
     timer: &mut Timer,
     body: &RequestBody,
     exchange: &Exchange,
@@ -262,21 +243,18 @@ async fn send_again(
     }
     // A deadline that the client may have set says nothing about the endpoint.
     let is_late = timer.is_over();
-    if failed.fault == OriginFault::Timeout && !is_late {
-        failed.lease.distrust();
-    }
-    if !failed.is_stale() && !failed.lease.is_unprocessed() && !is_late {
-        pools.failed(&failed.pool, &failed.fault);
+    if !is_late {
+        failed.record(pools);
     }
     let again = if is_late { None } else { failed.again(pools) };
-    let Failed { lease, pool, fault, user } = failed;
+    let Failed { lease, pool, fault } = failed;
     let since = (!lease.is_unprocessed()).then(Instant::now);
     drop(lease);
     let Some(mut request) = again else { return Err(fault.into()) };
-    let tried = [pool];
+    let (user, tried) = (caller_of(permit), [pool]);
     let chosen = pools.choose(user, &tried).ok_or(Refusal::Internal)?;
     let (mut lease, pool) = pools.lease(user, chosen, &tried, since, true).await?;
-    name_host(&mut request, route, &pool);
+    name_host(&mut request, &permit.route().settings, &pool);
     traces::name_attempt(exchange, request.headers_mut());
     let asks = match handshake {
         Some(handshake) => asks_to_switch(handshake, &lease, pools, &pool).await?,
@@ -292,10 +270,11 @@ async fn send_again(
             Ok((answer, lease))
         }
         Err(fault) => {
+            let failed = Failed { lease, pool, fault };
             if !timer.is_over() {
-                pools.failed(&pool, &fault);
+                failed.record(pools);
             }
-            Err(why(fault, body))
+            Err(why(failed.fault, body))
         }
     }
 }

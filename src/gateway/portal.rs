@@ -22,7 +22,7 @@ use crate::auth::{Consent, cookies};
 use crate::config::settings::Portal;
 use crate::http1::BadAnswer;
 use crate::telemetry::Outcome;
-use crate::upstream::{EndpointPool, Lease, OriginFault, OutgoingBody, UpstreamPools};
+use crate::upstream::{EndpointPool, Failed, Lease, OriginFault, OutgoingBody, UpstreamPools};
 
 /// How much longer the rest of the portal's answer may take: enough for a page of a login.
 const REST: Duration = Duration::from_secs(30);
@@ -141,20 +141,16 @@ async fn send(
         Attempt::Answered(answer, lease) => return Ok((answer, lease)),
         Attempt::Failed(failed) => failed,
     };
-    let is_stale = (failed.fault == OriginFault::Reset && failed.lease.was_stale()) || failed.lease.is_unprocessed();
-    if !is_stale {
-        pools.failed(&failed.pool, &failed.fault);
-    }
-    let may = pools.retries() && failed.fault != OriginFault::Timeout && (is_stale || pools.has_other(&failed.pool));
-    let question = if may { failed.lease.take_back() } else { None };
-    let Some(question) = question.filter(|_| pools.may_retry(&failed.pool)) else { return Err(failed.fault) };
+    failed.record(pools);
+    let again = if failed.fault == OriginFault::Timeout { None } else { failed.again(pools) };
+    let Some(question) = again else { return Err(failed.fault) };
     let Failed { lease, pool, .. } = failed;
     drop(lease);
     match attempt(pools, &[pool], *question, timer).await? {
         Attempt::Answered(answer, lease) => Ok((answer, lease)),
-        Attempt::Failed(Failed { pool, fault, .. }) => {
-            pools.failed(&pool, &fault);
-            Err(fault)
+        Attempt::Failed(failed) => {
+            failed.record(pools);
+            Err(failed.fault)
         }
     }
 }
@@ -163,13 +159,6 @@ async fn send(
 enum Attempt {
     Answered(Response<()>, Lease),
     Failed(Failed),
-}
-
-/// A question that got no answer.
-struct Failed {
-    lease: Lease,
-    pool: Rc<EndpointPool>,
-    fault: OriginFault,
 }
 
 /// Sends the question on a connection to an endpoint, on a new one if it is one of `tried`.
