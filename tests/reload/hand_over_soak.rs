@@ -179,8 +179,9 @@ impl Site {
             let head = "POST /steady/x HTTP/1.1\r\nHost: one.test\r\nContent-Length: 20000\r\n\r\n";
             wire.send(head).await;
             wire.send(vec![b'y'; 10_000]).await;
-            eventually(PATIENCE, "another hand-over", || async { self.hand_overs.get() > begun || self.over.get() })
-                .await;
+            // Longer than each step of a hand-over may take: what hangs is then reported by its own name.
+            let another = || async { self.hand_overs.get() > begun || self.over.get() };
+            eventually(PATIENCE * 10, "another hand-over", another).await;
             wire.send(vec![b'y'; 10_000]).await;
             let answer = wire.answer().await;
             assert_eq!((answer.status, answer.complete), (200, true), "an upload");
@@ -213,7 +214,13 @@ impl Site {
         let all = || async {
             counts().iter().zip(before).enumerate().all(|(kind, (now, before))| kind == 5 || *now > before)
         };
-        eventually(PATIENCE, "all clients go on", all).await;
+        let standing = || {
+            let stands = |kind: &usize| counts()[*kind] == before[*kind];
+            (0..KINDS.len()).filter(stands).map(|kind| KINDS[kind]).collect::<Vec<_>>()
+        };
+        if tokio::time::timeout(PATIENCE, eventually(PATIENCE * 2, "all clients go on", all)).await.is_err() {
+            panic!("not within {PATIENCE:?}: {:?} (uploads wait for a hand-over)", standing());
+        }
     }
 
     /// Open files, threads, and resident memory in KiB of the process that serves.
