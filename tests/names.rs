@@ -57,7 +57,7 @@ async fn an_endpoint_is_reached_at_the_first_address_that_responds() {
         };
         let limits = PoolLimits { connections: 10, idle: AMPLE, connect: Duration::from_secs(5), answers: ANSWERS };
         let pool = EndpointPool::new(Arc::new(spec), limits, Arc::default(), Rc::default());
-        let lease = soon("a connection", pool.lease_new()).await;
+        let lease = soon("a connection", pool.lease_new(false)).await;
         assert!(lease.is_ok(), "{what}: {:?}", lease.err());
     }
 }

@@ -51,7 +51,7 @@ impl Gateway {
         let certainly = !(pools.retries() && is_repeatable(&request));
         let (mut lease, pool) = match chosen.lease_warm(certainly) {
             Some(lease) => (lease, Rc::clone(chosen)),
-            None => Box::pin(pools.lease(user, chosen, &[], None, certainly)).await?,
+            None => Box::pin(pools.lease(user, chosen, &[], false, certainly)).await?,
         };
         name_host(&mut request, route, &pool);
         traces::name_attempt(exchange, request.headers_mut());
@@ -248,12 +248,12 @@ async fn send_again(
     }
     let again = if is_late { None } else { failed.again(pools) };
     let Failed { lease, pool, fault } = failed;
-    let since = (!lease.is_unprocessed()).then(Instant::now);
+    let alone = !lease.is_unprocessed();
     drop(lease);
     let Some(mut request) = again else { return Err(fault.into()) };
     let (user, tried) = (caller_of(permit), [pool]);
     let chosen = pools.choose(user, &tried).ok_or(Refusal::Internal)?;
-    let (mut lease, pool) = pools.lease(user, chosen, &tried, since, true).await?;
+    let (mut lease, pool) = pools.lease(user, chosen, &tried, alone, true).await?;
     name_host(&mut request, &permit.route().settings, &pool);
     traces::name_attempt(exchange, request.headers_mut());
     let asks = match handshake {

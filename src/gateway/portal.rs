@@ -170,7 +170,7 @@ async fn attempt(
 ) -> Result<Attempt, OriginFault> {
     let chosen = if tried.is_empty() { pools.begin(None) } else { pools.choose(None, tried) };
     let chosen = chosen.ok_or(OriginFault::Unresolved)?;
-    let mut leasing = std::pin::pin!(pools.lease(None, chosen, tried, Some(Instant::now()), true));
+    let mut leasing = std::pin::pin!(pools.lease(None, chosen, tried, !tried.is_empty(), true));
     let leased = std::future::poll_fn(|cx| match leasing.as_mut().poll(cx) {
         Poll::Ready(leased) => Poll::Ready(leased),
         Poll::Pending => timer.poll(cx).map(|()| Err(OriginFault::Timeout)),

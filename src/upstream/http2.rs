@@ -38,8 +38,6 @@ pub(super) struct Multiplexed {
     /// The version of the endpoint's addresses when it was opened.
     pub(super) version: u64,
     pub(super) peer: Option<SocketAddr>,
-    /// When it was opened.
-    pub(super) since: Instant,
     requests: SendRequest<Bytes>,
     streams: Cell<usize>,
     /// How many streams it has had.
@@ -89,7 +87,6 @@ impl Multiplexed {
         Ok(Rc::new(Multiplexed {
             version,
             peer,
-            since: Instant::now(),
             requests,
             streams: Cell::new(0),
             served: Cell::new(0),

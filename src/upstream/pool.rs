@@ -132,20 +132,19 @@ impl EndpointPool {
     /// is checked now, so that the request is not written to a connection which the endpoint has just closed.
     pub fn lease_warm(self: &Rc<Self>, certainly: bool) -> Option<Lease> {
         if self.spec.protocol == Protocol::Http2
-            && let Some(lease) = self.lease_stream(None)
+            && let Some(lease) = self.lease_stream()
         {
             return Some(lease);
         }
         self.warm(certainly).map(|connection| Lease::new(connection, self, true))
     }
 
-    /// Leases a stream of an open connection, if one has room: of one that is not worn, and was opened at `since` or
-    /// later. Without these conditions if no other connection may be opened.
-    pub(super) fn lease_stream(self: &Rc<Self>, since: Option<Instant>) -> Option<Lease> {
+    /// Leases a stream of an open connection, if one has room: of one that is not worn, unless no other connection may be
+    /// opened.
+    pub(super) fn lease_stream(self: &Rc<Self>) -> Option<Lease> {
         let multiplexed = self.multiplexed.borrow();
         let with_room = || multiplexed.iter().filter(|one| one.has_room());
-        let is_good = |one: &&Rc<Multiplexed>| !one.is_worn() && since.is_none_or(|since| one.since >= since);
-        let mut place = with_room().filter(is_good).find_map(|one| one.enter());
+        let mut place = with_room().filter(|one| !one.is_worn()).find_map(|one| one.enter());
         if place.is_none() && self.open.get() >= self.limits.get().connections {
             place = with_room().find_map(|one| one.enter());
         }
@@ -154,22 +153,22 @@ impl EndpointPool {
         Some(Lease::of_stream(Http2Stream::new(place, self.limits.get().answers, is_secure), self))
     }
 
-    /// Opens a connection and leases it. The future can be dropped at any time.
+    /// Opens a connection and leases it. No other request gets it if it is `alone`. The future can be dropped at any time.
     ///
     /// # Errors
     /// [`OriginFault::Unresolved`] while the host name is unresolved, [`OriginFault::Overloaded`] if there is no room,
     /// [`OriginFault::Connect`], [`OriginFault::ConnectTimeout`] or [`OriginFault::Tls`] if none can be opened.
-    pub async fn lease_new(self: &Rc<Self>) -> Result<Lease, OriginFault> {
+    pub async fn lease_new(self: &Rc<Self>, alone: bool) -> Result<Lease, OriginFault> {
         if !self.spec.is_known() {
             self.tally.refused(&self.spec.title(), &"its host name could not be resolved");
             return Err(OriginFault::Unresolved);
         }
         // One connection of HTTP/2 serves all requests that wait for it.
-        if self.open.get() >= self.limits.get().connections || self.is_opening_for_all() {
+        if self.open.get() >= self.limits.get().connections || (!alone && self.is_opening_for_all()) {
             return Err(OriginFault::Overloaded);
         }
-        let mut opening = Opening::begin(self);
-        let leased = self.connect(Instant::now() + self.limits.get().connect).await;
+        let mut opening = Opening::begin(self, alone);
+        let leased = self.connect(Instant::now() + self.limits.get().connect, alone).await;
         opening.is_over = true;
         leased
     }
@@ -270,7 +269,7 @@ impl EndpointPool {
         }
     }
 
-    async fn connect(self: &Rc<Self>, deadline: Instant) -> Result<Lease, OriginFault> {
+    async fn connect(self: &Rc<Self>, deadline: Instant, alone: bool) -> Result<Lease, OriginFault> {
         let place = Count::enter(&self.open);
         let version = self.spec.version();
         let stream = match connect(&self.spec, deadline).await {
@@ -306,7 +305,8 @@ impl EndpointPool {
         place.stay();
         let Some(entered) = connection.enter() else { return Err(OriginFault::Reset) };
         let stream = Http2Stream::new(entered, self.limits.get().answers, self.spec.tls.is_some());
-        if !self.retired.get() {
+        // Without a place in the list, it ends with its only stream.
+        if !alone && !self.retired.get() {
             self.multiplexed.borrow_mut().push(connection);
         }
         Ok(Lease::of_stream(stream, self))
@@ -334,20 +334,21 @@ impl EndpointPool {
 /// A connection that is being opened. Its end wakes the requests that wait for it, also if its own request is gone.
 struct Opening<'a> {
     pool: &'a EndpointPool,
+    alone: bool,
     is_over: bool,
 }
 
 impl<'a> Opening<'a> {
-    fn begin(pool: &'a EndpointPool) -> Opening<'a> {
-        pool.opening.set(pool.opening.get() + 1);
-        Opening { pool, is_over: false }
+    fn begin(pool: &'a EndpointPool, alone: bool) -> Opening<'a> {
+        pool.opening.set(pool.opening.get() + usize::from(!alone));
+        Opening { pool, alone, is_over: false }
     }
 }
 
 impl Drop for Opening<'_> {
     fn drop(&mut self) {
         let EndpointPool { opening, queue, spec, .. } = self.pool;
-        opening.set(opening.get().saturating_sub(1));
+        opening.set(opening.get().saturating_sub(usize::from(!self.alone)));
         if spec.protocol == Protocol::Http2 {
             // One connection serves all of them.
             queue.freed.notify_waiters();

@@ -146,8 +146,9 @@ impl UpstreamPools {
     }
 
     /// Leases a connection to the endpoint `chosen`, or to others in turn if that fails. Waits in the queue if all are
-    /// full. A connection to an endpoint of `tried` is a new one. One of HTTP/2 may be older, but not than `since`:
-    /// what has ended the last one may have ended the others too. `certainly` as in [`EndpointPool::lease_warm`].
+    /// full. A connection to an endpoint of `tried` is a new one. `alone`: so is one of HTTP/2, and no other request gets
+    /// it, because what has ended the last connection may end this one too. Only if no connection may be opened, it is a
+    /// shared one. `certainly` as in [`EndpointPool::lease_warm`].
     ///
     /// # Errors
     /// [`OriginFault::Overloaded`] if no connection becomes free in time or too many requests wait already; otherwise
@@ -157,7 +158,7 @@ impl UpstreamPools {
         user: Option<i64>,
         chosen: &Rc<EndpointPool>,
         tried: &[Rc<EndpointPool>],
-        since: Option<Instant>,
+        alone: bool,
         certainly: bool,
     ) -> Result<(Lease, Rc<EndpointPool>), OriginFault> {
         let deadline = Instant::now() + self.rules.wait;
@@ -165,17 +166,22 @@ impl UpstreamPools {
         // The endpoints whose turn is over, and the fault of the last one.
         let (mut avoided, mut last) = (tried.to_vec(), None);
         loop {
+            let is_alone = alone && chosen.is_multiplexed();
             let warm = match contains(tried, &chosen) {
+                _ if is_alone => None,
                 false => chosen.lease_warm(certainly),
-                true if chosen.is_multiplexed() => chosen.lease_stream(since),
+                true if chosen.is_multiplexed() => chosen.lease_stream(),
                 true => None,
             };
             if let Some(lease) = warm {
                 return Ok((lease, chosen));
             }
-            match chosen.lease_new().await {
+            match chosen.lease_new(is_alone).await {
                 Ok(lease) => return Ok((lease, chosen)),
-                Err(OriginFault::Overloaded) => self.wait(deadline).await?,
+                Err(OriginFault::Overloaded) => match is_alone.then(|| chosen.lease_stream()).flatten() {
+                    Some(lease) => return Ok((lease, chosen)),
+                    None => self.wait(deadline).await?,
+                },
                 Err(fault) => {
                     self.failed(&chosen, &fault);
                     avoided.push(chosen);
